@@ -1,0 +1,31 @@
+"""What travels through training: images with what is known of them."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass
+class Batch:
+    """A batch of samples of one size.
+
+    Attributes:
+        image: Stored intensities, (B, C, *spatial), uint8 or uint16 as in the store, or float once they are views.
+        sample_id: One id a sample.
+        patient_id: One id a sample, None where it is unknown.
+        content: The content hash that chance is drawn from, made unique among repeated images.
+        label: (B,) float, NaN where it is unknown; None where no label was asked for.
+        spacing_mm: (B, D) float in the order of the spatial axes, NaN where it is unknown.
+        mask: (B, 1, *spatial) integer label map, or None.
+    """
+
+    image: torch.Tensor
+    sample_id: list[str]
+    patient_id: list[str | None]
+    content: list[str]
+    label: torch.Tensor | None = None
+    spacing_mm: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.image)

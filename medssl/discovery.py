@@ -1,0 +1,43 @@
+"""The file name is the registry: `mae` among the methods is `medssl/methods/mae.py`.
+
+Third parties add theirs through entry points of the group `medssl.<kind>`, each naming a module that follows the
+same contract. Folders called `parts` hold what several files share and are not discovered.
+"""
+
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from medssl.errors import unknown_name
+
+KINDS = {
+    "methods": "method",
+    "modalities": "modality",
+    "backbones": "backbone",
+    "metrics": "metric",
+    "data.readers": "reader",
+    "data.phantom": "phantom",
+}
+
+
+def names(kind: str) -> list[str]:
+    """Return the sorted names of everything of a kind, ours and third parties', without importing them."""
+    package = importlib.import_module(f"medssl.{kind}")
+    own = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg and not m.name.startswith("_")}
+    return sorted(own | {point.name for point in entry_points(group=f"medssl.{kind}")})
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """Import and return the module of that name.
+
+    Raises:
+        SettingsError: There is none; the text gives the nearest name and all names.
+    """
+    for point in entry_points(group=f"medssl.{kind}"):
+        if point.name == name:
+            return point.load()
+    known = names(kind)
+    if name not in known:
+        raise unknown_name(KINDS.get(kind, kind), name, known)
+    return importlib.import_module(f"medssl.{kind}.{name}")

@@ -1,0 +1,220 @@
+"""The one writer: everything that is kept is written whole or not at all.
+
+A file is written beside its place, flushed to the disk and renamed over it. A folder is written beside its place
+with a `MANIFEST.json` of sizes and hashes as its last file, then renamed. Logs are appended, and cut back to a
+known length on resume. Every operation that touches the disk goes through `_disk`, which tests replace to let any
+single one of them fail.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from medssl.errors import DataError, StorageError
+
+MANIFEST = "MANIFEST.json"
+_LOCK = ".lock"
+
+
+class _Disk:
+    """The operations on the disk that can fail, in one place for a fault-injecting test."""
+
+    def write(self, handle: Any, data: bytes) -> None:
+        handle.write(data)
+
+    def sync(self, handle: Any) -> None:
+        handle.flush()
+        os.fsync(handle.fileno())
+
+    def replace(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+
+    def sync_folder(self, folder: Path) -> None:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+_disk = _Disk()
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an operating-system error while writing `path` into a `StorageError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(_existing(path)).free
+            raise StorageError(
+                f"The disk is full ({free / 1e6:.0f} MB free)", where=path, fix="Free some space and repeat the command"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise StorageError("This place cannot be written", where=path, fix="Choose another with -o") from error
+        raise StorageError(f"Cannot write: {error.strerror or error}", where=path) from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it to the disk and rename it over `path`.
+
+    For libraries that insist on a file name. Nothing is left behind when the block fails.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as handle:
+                _disk.sync(handle)
+            _disk.replace(temporary, path)
+            _disk.sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        _disk.write(handle, data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON whole or not at all; NaN is refused, since other readers refuse it."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: It is not there or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"Cannot read JSON: {error}", where=path) from error
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success write its `MANIFEST.json` last and rename it to `path`.
+
+    An existing folder of that name is replaced. Nothing is left behind when the block fails.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with storage_errors(path):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            _write_manifest(temporary)
+            if path.exists():
+                shutil.rmtree(path)
+            _disk.replace(temporary, path)
+            _disk.sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_manifest(folder: Path) -> None:
+    entries = {}
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with file.open("rb+") as handle:
+            _disk.sync(handle)
+        entries[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+    with (folder / MANIFEST).open("wb") as handle:
+        _disk.write(handle, json.dumps(entries, indent=1).encode())
+        _disk.sync(handle)
+
+
+def verify_folder(folder: Path) -> None:
+    """Check every file of a folder written by `atomic_folder` against its size and hash.
+
+    Raises:
+        DataError: The manifest is missing, or a file differs; it is named.
+    """
+    entries = read_json(Path(folder) / MANIFEST)
+    for name, entry in entries.items():
+        file = Path(folder) / name
+        if not file.is_file() or file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
+            raise DataError("The file is damaged or missing", where=file, fix="Use another copy of the folder")
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def append_json_line(path: Path, value: dict[str, Any]) -> None:
+    """Append one line to a log such as `metrics.jsonl`."""
+    with storage_errors(path), Path(path).open("ab") as handle:
+        _disk.write(handle, json.dumps(value, allow_nan=False).encode() + b"\n")
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a log; a torn last line is left out, a missing file is an empty log."""
+    if not Path(path).exists():
+        return []
+    whole = Path(path).read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in whole.splitlines() if line.strip()]
+
+
+def truncate(path: Path, size: int) -> None:
+    """Cut an append-only log back to the length it had when a checkpoint was written."""
+    if Path(path).exists():
+        with storage_errors(path), Path(path).open("rb+") as handle:
+            handle.truncate(size)
+
+
+@contextmanager
+def claimed(folder: Path, *, resume: bool) -> Iterator[Path]:
+    """Hold a run folder for this process while the block runs.
+
+    Raises:
+        StorageError: Another process holds it, or it is not empty and `resume` is false.
+    """
+    folder = Path(folder)
+    if not resume and folder.exists() and any(p.name != _LOCK for p in folder.iterdir()):
+        raise StorageError(
+            "The folder exists and is not empty", where=folder, fix="Add --resume to go on in it, or choose another -o"
+        )
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        owner = (folder / "owner.txt").read_text().strip() if (folder / "owner.txt").exists() else "another process"
+        raise StorageError(f"The folder is in use by {owner}", where=folder, fix="Wait, or choose another -o") from error
+    try:
+        write_text(folder / "owner.txt", f"process {os.getpid()} on {socket.gethostname()}\n")
+        yield folder
+    finally:
+        (folder / "owner.txt").unlink(missing_ok=True)
+        lock.release()
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

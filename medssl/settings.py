@@ -1,0 +1,147 @@
+"""Typed settings: unknown keys are refused with the nearest name, and YAML is read without its surprises.
+
+PyYAML silently keeps the last of two equal keys, reads `1e-4` as text and `no` as false; the loader here refuses
+the first and follows YAML 1.2 for the others.
+"""
+
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medssl.errors import DataError, SettingsError, nearest
+
+_MOST_BYTES = 1_000_000
+
+
+class Settings(BaseModel):
+    """The base of every group of settings: immutable, typed, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Choice(NamedTuple):
+    """A value with the reason it was chosen for and where that comes from."""
+
+    value: Any
+    source: str
+
+
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
+
+
+def validate(kind: type[SomeSettings], values: Mapping[str, Any], where: str = "") -> SomeSettings:
+    """Return `kind(**values)`, or say in one sentence which setting is wrong.
+
+    Args:
+        kind: The group of settings.
+        values: The values, as read from YAML or the command line.
+        where: The name of the group or file, put before the setting's name.
+
+    Raises:
+        SettingsError: A key is unknown (with the nearest one) or a value has the wrong type or range.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join([where, *map(str, first["loc"])]).strip(".")
+        if first["type"] == "extra_forbidden":
+            guess = nearest(str(first["loc"][-1]), kind.model_fields)
+            hint = f"Did you mean '{guess}'? " if guess else ""
+            known = ", ".join(kind.model_fields)
+            raise SettingsError(f"Unknown setting '{name}'", fix=f"{hint}Known here: {known}") from error
+        shown = "" if first["type"] == "missing" else f", but got {first['input']!r}"
+        raise SettingsError(f"Setting '{name}': {first['msg'].lower()}{shown}") from error
+
+
+def parse_overrides(assignments: list[str]) -> dict[str, Any]:
+    """Turn `["mae.mask_ratio=0.8", "train.epochs=5"]` into a nested dictionary; values are read as YAML.
+
+    Raises:
+        SettingsError: An entry has no `=`, or sets a group and a value under the same name.
+    """
+    result: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.strip():
+            raise SettingsError(f"Expected NAME=VALUE after --set, but got '{assignment}'")
+        *groups, last = name.strip().split(".")
+        place = result
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise SettingsError(f"'{group}' is set both as a value and as a group", where=f"--set {assignment}")
+        place[last] = parse_yaml(text, where=f"--set {assignment}")
+    return result
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dictionaries merged, later ones over earlier ones."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
+            result[name] = merged(result[name], value) if both else value
+    return result
+
+
+def load_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        DataError: It does not exist, is larger than 1 MB, is not UTF-8 or not YAML, or repeats a key.
+    """
+    try:
+        data = Path(path).read_bytes()
+        if len(data) > _MOST_BYTES:
+            raise DataError(f"The file has {len(data)} bytes; settings have at most {_MOST_BYTES}", where=path)
+        return parse_yaml(data.decode(), where=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read settings: {error}", where=path) from error
+
+
+def parse_yaml(text: str, where: str = "") -> Any:
+    """Parse YAML text with the strict loader."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise DataError(f"Not valid YAML: {' '.join(str(error).split())}", where=where) from error
+
+
+def dump_yaml(value: Any) -> str:
+    """Return YAML text in the order of the dictionary."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 booleans and floats, no aliases, no repeated keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed here")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            name = self.construct_object(key_node, deep=True)
+            if name in seen:
+                raise yaml.YAMLError(f"the key '{name}' stands twice, line {key_node.start_mark.line + 1}")
+            seen.add(name)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF")
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$|^[-+]?\.(inf|nan)$", re.IGNORECASE),
+    "-+.0123456789",
+)

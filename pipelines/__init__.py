@@ -1,0 +1,1 @@
+"""Recipes: one YAML file a complete staged study, run with `medssl run NAME`."""
