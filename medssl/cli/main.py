@@ -1,0 +1,131 @@
+"""The `medssl` command: one file a subcommand, found by its name.
+
+A file `cli/NAME.py` has either `command`, a function with typer annotations, or `app`, a typer application of
+subcommands. Heavy imports stay inside those functions, so that help appears at once.
+"""
+
+import functools
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+
+from medssl import __version__, cli
+from medssl.errors import MedsslError
+
+_NOT_COMMANDS = {"main", "progress"}
+
+
+def main() -> None:
+    """Run the command line: console script `medssl`."""
+    debug = "--debug" in sys.argv[1:] or os.environ.get("MEDSSL_DEBUG") == "1"
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    application = build(debug=debug)
+    application(spread(application, arguments), prog_name="medssl")
+
+
+def build(*, debug: bool = False) -> typer.Typer:
+    """Return the application with every subcommand there is a file for.
+
+    Args:
+        debug: Show the traceback of an error as well.
+    """
+    application = typer.Typer(
+        help="Self-supervised learning on medical images: from an archive to an honest report.",
+        epilog="Begin with: medssl doctor, then medssl pretrain --modality oct --method mae. "
+        "Any command takes --debug to show tracebacks.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    application.callback()(_options)
+    for found in sorted(pkgutil.iter_modules(cli.__path__), key=lambda found: _order(found.name)):
+        if found.name in _NOT_COMMANDS:
+            continue
+        module = importlib.import_module(f"medssl.cli.{found.name}")
+        if hasattr(module, "app"):
+            for registered in module.app.registered_commands:
+                registered.callback = guarded(registered.callback, debug=debug)
+            application.add_typer(module.app, name=found.name)
+        else:
+            application.command(found.name)(guarded(module.command, debug=debug))
+    return application
+
+
+def guarded(function: Callable[..., Any], *, debug: bool = False) -> Callable[..., Any]:
+    """Wrap a command so that an error becomes one sentence on standard error and its exit code."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except MedsslError as error:
+            _fail(str(error), error.exit_code, debug=debug)
+        except KeyboardInterrupt:
+            _fail("Stopped by Ctrl-C.", 130, debug=debug)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except MemoryError:
+            _fail("There is not enough memory. Use a smaller batch or image size.", 1, debug=debug)
+        except Exception as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            _fail(f"Unexpected {type(error).__name__}: {text}. This is a bug; --debug shows where.", 1, debug=debug)
+
+    return run
+
+
+def spread(application: typer.Typer, arguments: list[str]) -> list[str]:
+    """Let a list option take several values after one flag: `--arms A B` becomes `--arms A --arms B`."""
+    command: Any = typer.main.get_command(application)
+    start = 0
+    while start < len(arguments) and arguments[start] in getattr(command, "commands", {}):
+        command = command.commands[arguments[start]]
+        start += 1
+    several = {name for option in command.params if getattr(option, "multiple", False) for name in option.opts}
+    return arguments[:start] + list(_spread(arguments[start:], several))
+
+
+def _spread(arguments: list[str], several: set[str]) -> Iterator[str]:
+    flag, taken = "", 0
+    for argument in arguments:
+        if argument in several:
+            flag, taken = argument, 0
+        elif argument.startswith("-"):
+            flag = ""
+        elif flag:
+            taken += 1
+            if taken > 1:
+                yield flag
+        yield argument
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"medssl {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version and end.", callback=_version, is_eager=True),
+) -> None:
+    pass
+
+
+def _order(name: str) -> tuple[int, str]:
+    steps = ["doctor", "phantom", "scan", "pretrain", "sweep", "report", "run", "data"]
+    return (steps.index(name) if name in steps else len(steps), name)
+
+
+def _fail(text: str, code: int, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"medssl: {text}", err=True)
+    raise typer.Exit(code)
