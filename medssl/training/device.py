@@ -1,0 +1,159 @@
+"""Where training runs: device, precision, threads and processes, on HF Accelerate.
+
+Accelerate starts the process group (torchrun, srun), picks the device and wraps the model for DDP. Every argument
+is passed, so that nobody's saved Accelerate configuration changes a run. Precision is autocast here and not there,
+because Accelerate keeps one precision for the life of the process. Its data loaders, schedulers and `save_state` are
+not used: order, schedule and chance are functions of the step (see `loop`).
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import psutil
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from medssl.errors import SettingsError
+
+_FASTER = 1.3  # bf16 must win by this much: what is around the matrix products gets slower
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device with its precision, and this process's place among its peers.
+
+    Attributes:
+        accelerator: HF Accelerate's handle on device and process group.
+        precision: "fp32" or "bf16" (autocast; weights and optimizer stay fp32).
+    """
+
+    accelerator: Accelerator
+    precision: str = "fp32"
+
+    @property
+    def target(self) -> torch.device:
+        """The torch device of this process."""
+        return self.accelerator.device
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0."""
+        return self.accelerator.process_index
+
+    @property
+    def world(self) -> int:
+        """The number of processes."""
+        return self.accelerator.num_processes
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Return the context in which losses are computed."""
+        if self.precision == "bf16":
+            return torch.autocast(self.target.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move a module to the device; among several processes wrap it so that gradients are averaged."""
+        module = module.to(self.target)
+        if self.world == 1:
+            return module
+        if self.target.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return self.accelerator.prepare_model(module, device_placement=True, evaluation_mode=False)
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the mean over processes."""
+        return value if self.world == 1 else self.accelerator.reduce(value, reduction="mean")
+
+    def any(self, flag: bool) -> bool:
+        """Tell whether the flag is set in any process."""
+        if self.world == 1:
+            return flag
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.target)).item() > 0)
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.world > 1:
+            self.accelerator.wait_for_everyone()
+
+    @contextlib.contextmanager
+    def seeded(self) -> Iterator[None]:
+        """Give the caller's global random state back after the block, which may seed it as it likes."""
+        devices = [self.target] if self.target.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            yield
+
+
+def open_device(name: str = "auto", precision: str = "fp32") -> Device:
+    """Open a device for training.
+
+    Args:
+        name: "auto" (CUDA where there is one, else CPU), "cpu" or "cuda".
+        precision: "fp32", "bf16" or "auto" (bf16 where a short product of matrices shows that it is faster).
+
+    Raises:
+        SettingsError: CUDA was asked for and is not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("train.device is 'cuda', but torch sees no GPU", fix="Use 'auto', or run `medssl doctor`")
+    on_cpu = name == "cpu" or not torch.cuda.is_available()
+    if not on_cpu:
+        torch.set_float32_matmul_precision("high")
+    accelerator = Accelerator(
+        device_placement=True,
+        mixed_precision="no",
+        gradient_accumulation_steps=1,
+        cpu=on_cpu,
+        rng_types=[],
+        log_with=None,
+        step_scheduler_with_optimizer=False,
+        dynamo_backend="no",
+    )
+    if precision == "auto":
+        precision = "bf16" if bf16_speedup(accelerator.device.type) >= _FASTER else "fp32"
+    return Device(accelerator, precision)
+
+
+@cache
+def gemm_flops(kind: str, dtype: torch.dtype = torch.float32, size: int = 512) -> float:
+    """Return floating-point operations a second of one product of square matrices: best of three, some milliseconds."""
+    a, b = (torch.ones(size, size, device=kind, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(4):
+        _synchronize(kind)
+        start = time.perf_counter()
+        a @ b
+        _synchronize(kind)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+@cache
+def bf16_speedup(kind: str) -> float:
+    """Return how many times as fast a bf16 product of matrices is here (0.02 was seen on a CPU without AVX-512)."""
+    if kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return 0.0
+    size = 512 if kind == "cpu" else 4096
+    return gemm_flops(kind, torch.bfloat16, size) / gemm_flops(kind, torch.float32, size)
+
+
+def memory_bytes(kind: str) -> int:
+    """Return the memory of the device in bytes: the GPU's, or of the machine (its container's limit not considered)."""
+    if kind == "cuda":
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return psutil.virtual_memory().total
+
+
+def describe(device: Device) -> str:
+    """Return the device in words, for provenance and for people."""
+    if device.target.type == "cuda":
+        return f"{device.world} x {torch.cuda.get_device_name(device.target)}"
+    return f"CPU, {torch.get_num_threads()} threads" + (f", {device.world} processes" if device.world > 1 else "")
+
+
+def _synchronize(kind: str) -> None:
+    if kind == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch import nn
+
+from medssl.errors import SettingsError
+from medssl.training import device
+
+
+def test_cpu_can_be_opened_again_and_again():
+    for _ in range(3):
+        opened = device.open_device("cpu")
+        assert (opened.target.type, opened.rank, opened.world, opened.precision) == ("cpu", 0, 1, "fp32")
+    assert opened.place(nn.Linear(1, 1)).weight.device.type == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_is_a_sentence():
+    with pytest.raises(SettingsError, match="sees no GPU"):
+        device.open_device("cuda")
+
+
+@pytest.mark.parametrize(("speedup", "expected"), [(0.02, "fp32"), (1.1, "fp32"), (2.0, "bf16")])
+def test_bf16_only_where_it_is_faster(monkeypatch, speedup, expected):
+    monkeypatch.setattr(device, "bf16_speedup", lambda kind: speedup)
+    assert device.open_device("cpu", "auto").precision == expected
+
+
+def test_autocast_follows_the_precision(monkeypatch):
+    linear, x = nn.Linear(2, 2), torch.ones(1, 2)
+    with device.open_device("cpu", "bf16").autocast():
+        assert linear(x).dtype == torch.bfloat16
+    with device.open_device("cpu", "fp32").autocast():
+        assert linear(x).dtype == torch.float32
+
+
+def test_the_clock_of_products_gives_a_plausible_rate():
+    assert 1e8 < device.gemm_flops("cpu", size=256) < 1e13
+
+
+def test_accelerate_settings_in_the_environment_change_nothing(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    opened = device.open_device("cpu")
+    assert opened.accelerator.mixed_precision == "no"
