@@ -117,22 +117,35 @@ def read_json(path: Path) -> Any:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder; on success write its `MANIFEST.json` last and rename it to `path`.
 
-    An existing folder of that name is replaced. Nothing is left behind when the block fails.
+    An existing folder of that name is moved aside, and back if its replacement fails; `verify_folder` brings it back
+    after a crash between the two renames. Nothing else is left behind when the block fails.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary, aside = path.with_name(f".{path.name}.{os.getpid()}.part"), _aside(path)
     try:
         with storage_errors(path):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
+            _bring_back(path)
             yield temporary
             _write_manifest(temporary)
             if path.exists():
-                shutil.rmtree(path)
+                _disk.replace(path, aside)
             _disk.replace(temporary, path)
             _disk.sync_folder(path.parent)
     finally:
+        _bring_back(path)
+        shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _bring_back(path: Path) -> None:
+    if not path.exists() and _aside(path).exists():
+        os.replace(_aside(path), path)
 
 
 def _write_manifest(folder: Path) -> None:
@@ -152,6 +165,7 @@ def verify_folder(folder: Path) -> None:
     Raises:
         DataError: The manifest is missing, or a file differs; it is named.
     """
+    _bring_back(Path(folder))
     entries = read_json(Path(folder) / MANIFEST)
     for name, entry in entries.items():
         file = Path(folder) / name

@@ -1,7 +1,7 @@
 """Typed settings: unknown keys are refused with the nearest name, and YAML is read without its surprises.
 
-PyYAML silently keeps the last of two equal keys, reads `1e-4` as text and `no` as false; the loader here refuses
-the first and follows YAML 1.2 for the others.
+PyYAML silently keeps the last of two equal keys, reads `1e-4` as text, `no` as false and `1:30` as 90; the loader
+here refuses the first and follows YAML 1.2 for the others. Digits with a leading zero stay text, as in patient numbers.
 """
 
 import re
@@ -136,10 +136,11 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":timestamp"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":int", ":float", ":timestamp"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9]\d*)$"), "-+0123456789")
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$|^[-+]?\.(inf|nan)$", re.IGNORECASE),
