@@ -1,0 +1,1 @@
+"""Built-in synthetic cohorts: one file a phantom, each with `generate(out, *, patients, seed, progress)`."""

@@ -1,0 +1,1 @@
+"""The retina, its lesions, the devices and the plan of the OCT phantom."""

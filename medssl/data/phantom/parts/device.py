@@ -1,0 +1,195 @@
+"""How a device turns reflectivity into an 8-bit B-scan: sampling, resolution, roll-off, speckle, noise, display.
+
+Speckle multiplies the linear signal: exponential intensities (fully developed speckle; Goodman, "Speckle phenomena in
+optics", 2007) smoothed by the resolution and by the averaging of looks. Detector noise is added. The sum is shown on a
+decibel scale, as devices do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from medssl.chance import Chance
+from medssl.data.phantom.parts.anatomy import REFLECTIVITY_DB, Retina
+
+
+@dataclass(frozen=True)
+class Device:
+    """A synthetic OCT device.
+
+    Attributes:
+        name: Name of the device and of its site.
+        prefix: First letter of its patients' ids.
+        rows, columns: Size of a B-scan, pixels in depth and across.
+        width_mm: Lateral extent.
+        axial_um: Depth of a row, micrometres.
+        blur: Standard deviation of its resolution in pixels, in depth and across.
+        grain: Standard deviation of the smoothing of its speckle in pixels, in depth and across.
+        contrast: Standard deviation of the speckle relative to its mean.
+        rolloff_db_mm: Loss of sensitivity with depth.
+        noise_db: Level of the detector's noise on the scale of the reflectivities, range over patients.
+        window_db: Black and white of the display.
+        gamma: Exponent of the display.
+    """
+
+    name: str
+    prefix: str
+    rows: int
+    columns: int
+    width_mm: float
+    axial_um: float
+    blur: tuple[float, float]
+    grain: tuple[float, float]
+    contrast: float
+    rolloff_db_mm: float
+    noise_db: tuple[float, float]
+    window_db: tuple[float, float]
+    gamma: float
+
+    @property
+    def x(self) -> np.ndarray:
+        """Lateral positions of the columns, mm from the centre, (columns,)."""
+        return (np.arange(self.columns) + 0.5 - self.columns / 2) * self.width_mm / self.columns
+
+    @property
+    def z(self) -> np.ndarray:
+        """Depths of the rows, micrometres, (rows,)."""
+        return (np.arange(self.rows) + 0.5) * self.axial_um
+
+
+DEVICES = {
+    "device-a": Device(
+        name="device-a",
+        prefix="A",
+        rows=192,
+        columns=256,
+        width_mm=6.0,
+        axial_um=6.0,
+        blur=(0.7, 0.8),
+        grain=(0.6, 0.9),
+        contrast=0.45,
+        rolloff_db_mm=4.0,
+        noise_db=(0.0, 4.0),
+        window_db=(-1.0, 33.0),
+        gamma=1.05,
+    ),
+    "device-b": Device(
+        name="device-b",
+        prefix="B",
+        rows=160,
+        columns=224,
+        width_mm=5.6,
+        axial_um=7.4,
+        blur=(1.0, 1.0),
+        grain=(0.7, 1.2),
+        contrast=0.65,
+        rolloff_db_mm=9.0,
+        noise_db=(3.0, 7.0),
+        window_db=(2.0, 31.0),
+        gamma=0.8,
+    ),
+}
+
+
+def reflectivity(device: Device, retina: Retina, cysts: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Draw the retina without speckle, (B, rows, columns) in dB."""
+    z = device.z.astype(np.float32)[None, :, None]
+    boundaries = retina.boundaries.astype(np.float32)
+    picture = np.full((len(boundaries), device.rows, device.columns), REFLECTIVITY_DB[0])
+    for index, step in enumerate(np.diff(REFLECTIVITY_DB)):
+        picture += step * np.clip((z - boundaries[:, index, None]) / np.float32(device.axial_um) + 0.5, 0, 1)
+    picture -= np.clip(z - boundaries[:, -2, None], 0, None) * np.float32(0.025)
+    for blob in retina.blobs:
+        picture += _blobs(device, *blob)
+    picture -= _shadows(device, *retina.shadows)
+    return _carve(device, picture, *cysts)
+
+
+def _blobs(
+    device: Device, x: np.ndarray, z: np.ndarray, radius_x: np.ndarray, radius_z: np.ndarray, db: np.ndarray
+) -> np.ndarray:
+    """Return the sum of K Gaussian blobs, (B, rows, columns) in dB."""
+    across = np.exp(-0.5 * ((device.x - x[..., None]) / radius_x[..., None]) ** 2)
+    down = db[..., None] * np.exp(-0.5 * ((device.z - z[..., None]) / radius_z[..., None]) ** 2)
+    return _product(down, across)
+
+
+def _shadows(device: Device, x: np.ndarray, z: np.ndarray, radius: np.ndarray, db: np.ndarray) -> np.ndarray:
+    """Return what K vessels take from everything below them, (B, rows, columns) in dB."""
+    across = np.exp(-0.5 * ((device.x - x[..., None]) / radius[..., None]) ** 4)
+    down = db[..., None] * np.clip((device.z - z[..., None]) / 20.0, 0.0, 1.0)
+    return _product(down, across)
+
+
+def _product(down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    return np.matmul(down.astype(np.float32).transpose(0, 2, 1), across.astype(np.float32))
+
+
+def _carve(
+    device: Device, picture: np.ndarray, x: np.ndarray, z: np.ndarray, rx: np.ndarray, rz: np.ndarray, shown: np.ndarray
+) -> np.ndarray:
+    """Empty the cysts (ellipses, each (B, K)) of what they displace, in place."""
+    for frame, cyst in np.argwhere(shown > 0):
+        across = ((device.x - x[frame, cyst]) / rx[frame, cyst]) ** 2
+        down = ((device.z - z[frame, cyst]) / rz[frame, cyst]) ** 2
+        inside = np.clip(4.0 * (1.0 - across[None] - down[:, None]), 0.0, 1.0)
+        picture[frame] += inside * (2.0 - picture[frame])
+    return picture
+
+
+def acquire(device: Device, picture_db: np.ndarray, patient: Chance, frame: Chance) -> np.ndarray:
+    """Take pictures of reflectivity (B, rows, columns) in dB as the device would, uint8."""
+    picture_db = picture_db + _texture(device, frame.spawn("texture"))
+    signal = _smooth(_linear(picture_db), device.blur) * _linear(-device.rolloff_db_mm * device.z[:, None] / 1000)
+    speckle = _speckle(device, frame.spawn("speckle"))
+    floor = _linear(patient.spawn("noise").uniform(*device.noise_db) + frame.spawn("noise").normal(0.0, 0.8))
+    noise = -np.log1p(-_uniform(device, frame.spawn("detector")))
+    shown_db = 10.0 * np.log10(signal * speckle + floor[:, None, None] * (0.5 + 0.5 * noise))
+    return _display(device, shown_db, patient.spawn("display"), frame.spawn("display"))
+
+
+def _display(device: Device, picture_db: np.ndarray, patient: Chance, frame: Chance) -> np.ndarray:
+    """Map decibels to 8 bit; gain, window and exponent vary from patient to patient and frame to frame."""
+    gain = patient.normal(0.0, 1.6) + frame.normal(0.0, 1.0)
+    stretch = patient.uniform(0.9, 1.1) * frame.uniform(0.95, 1.05)
+    exponent = device.gamma * np.exp(patient.normal(0.0, 0.10))
+    black, white = device.window_db
+    unit = (picture_db + _column(gain) - black) / (_column(stretch) * (white - black))
+    return (255.0 * np.clip(unit, 0.0, 1.0) ** _column(exponent) + 0.5).astype(np.uint8)
+
+
+def _speckle(device: Device, chance: Chance) -> np.ndarray:
+    """Return speckle of mean one and the device's contrast and grain, (B, rows, columns)."""
+    grains = _smooth(-np.log1p(-_uniform(device, chance)), device.grain)
+    grains = 1.0 + (grains - 1.0) * np.float32(device.contrast) / grains.std(axis=(1, 2), keepdims=True)
+    return np.maximum(grains, np.float32(0.05))
+
+
+def _texture(device: Device, chance: Chance) -> np.ndarray:
+    """Return slow variations of the tissue, (B, rows, columns) in dB, interpolated from a coarse grid."""
+    coarse = chance.normal(0.0, 1.0, (15, 24)).astype(np.float32)
+    return _weights(device.rows, 15) @ coarse @ _weights(device.columns, 24).T
+
+
+def _weights(fine: int, coarse: int) -> np.ndarray:
+    """Return the matrix (fine, coarse) of linear interpolation."""
+    place = np.linspace(0, coarse - 1, fine)[:, None]
+    return np.clip(1.0 - np.abs(place - np.arange(coarse)), 0.0, None).astype(np.float32)
+
+
+def _uniform(device: Device, chance: Chance) -> np.ndarray:
+    return chance.uniform(size=(device.rows, device.columns)).astype(np.float32) * np.float32(0.9999999)
+
+
+def _smooth(picture: np.ndarray, sigma: tuple[float, float]) -> np.ndarray:
+    rows = gaussian_filter1d(picture, sigma[0], axis=1, mode="nearest", truncate=3.0)
+    return gaussian_filter1d(rows, sigma[1], axis=2, mode="nearest", truncate=3.0)
+
+
+def _linear(db: np.ndarray) -> np.ndarray:
+    return np.exp(np.asarray(db, dtype=np.float32) * np.float32(np.log(10.0) / 10.0))
+
+
+def _column(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32)[:, None, None]

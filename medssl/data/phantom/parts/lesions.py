@@ -1,0 +1,67 @@
+"""What makes a B-scan diseased: drusen and fluid, local, at random places, of random size and number."""
+
+import numpy as np
+
+from medssl.chance import Chance
+from medssl.data.phantom.parts.anatomy import BRUCH, NAMES, Retina
+
+LABELS = ("normal", "drusen", "fluid")
+
+# How much of a lesion's height each boundary above it takes over, from the inner limiting membrane downwards.
+_OVER_DRUSEN = np.array([0.03, 0.05, 0.10, 0.15, 0.25, 0.80, 0.95, 1.0, 1.0, 1.0, 1.0])
+_OVER_SUBRETINAL = np.array([0.55, 0.60, 0.65, 0.70, 0.75, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+_OVER_CYST = np.array([0.55, 0.55, 0.50, 0.30, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+
+
+def add_drusen(retina: Retina, chance: Chance, present: np.ndarray, most: int = 4) -> None:
+    """Lift the pigment epithelium off Bruch's membrane by one to four domes, in place, where `present` (B,)."""
+    height = chance.uniform(45.0, 105.0, (most,)) * (present[:, None] & _some(chance, most))
+    lift = _domes(retina.x, _places(retina, chance, most, 0.8), chance.uniform(0.13, 0.34, (most,)), height)
+    retina.boundaries[:, : len(_OVER_DRUSEN)] -= _OVER_DRUSEN[None, :, None] * lift[:, None]
+
+
+def add_fluid(retina: Retina, chance: Chance, present: np.ndarray, most: int = 5) -> tuple[np.ndarray, ...]:
+    """Add fluid under the retina or cysts within it, in place, where `present` (B,).
+
+    Returns:
+        The cysts as ellipses: centre x (mm), centre z (micrometres), radius x, radius z, darkness 0 or 1; each (B, K).
+    """
+    subretinal = present & chance.happens(0.35)
+    height = chance.uniform(55.0, 120.0, (1,)) * subretinal[:, None]
+    lift = _domes(retina.x, _places(retina, chance, 1, 0.75), chance.uniform(0.35, 0.8, (1,)), height)
+    retina.boundaries[:, : len(_OVER_SUBRETINAL)] -= _OVER_SUBRETINAL[None, :, None] * lift[:, None]
+    return _add_cysts(retina, chance.spawn("cysts"), present & ~subretinal, most)
+
+
+def _add_cysts(retina: Retina, chance: Chance, present: np.ndarray, most: int) -> tuple[np.ndarray, ...]:
+    """Add a cluster of dark ellipses between the inner nuclear layer and the inner segments, which they spread."""
+    shown = present[:, None] & _some(chance, most)
+    centre = _places(retina, chance, 1, 0.75) + chance.normal(0.0, 0.35, (most,))
+    radius_x, radius_z = chance.uniform(0.10, 0.24, (most,)), chance.uniform(32.0, 62.0, (most,))
+    lift = _domes(retina.x, centre, 2.0 * radius_x, radius_z * shown)
+    retina.boundaries[:, : len(_OVER_CYST)] -= _OVER_CYST[None, :, None] * lift[:, None]
+    top = retina.depth(NAMES.index("ganglion cell and inner plexiform layers"), centre)
+    bottom = retina.depth(NAMES.index("outer nuclear layer"), centre)
+    depth = top + chance.uniform(0.35, 0.75, (most,)) * (bottom - top)
+    return centre, depth, radius_x, np.minimum(radius_z, 0.48 * (bottom - top)), shown.astype(float)
+
+
+def _some(chance: Chance, most: int) -> np.ndarray:
+    """Return (B, most) booleans: the first is always true, the others more often than not."""
+    shown = chance.happens(0.55, (most,))
+    shown[:, 0] = True
+    return shown
+
+
+def _places(retina: Retina, chance: Chance, count: int, share: float) -> np.ndarray:
+    """Return (B, count) lateral positions in the middle `share` of the scan, mm."""
+    return chance.uniform(-share * retina.x[-1], share * retina.x[-1], (count,))
+
+
+def _domes(x: np.ndarray, centre: np.ndarray, radius: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Return the outline of overlapping domes (B, K) on x, (B, W) in the unit of the height."""
+    inside = 1.0 - ((x[None, None] - centre[..., None]) / radius[..., None]) ** 2
+    return (height[..., None] * np.sqrt(np.clip(inside, 0.0, 1.0)) ** 1.4).max(axis=1)
+
+
+assert len(_OVER_DRUSEN) == BRUCH == len(_OVER_SUBRETINAL) == len(_OVER_CYST)  # noqa: S101
