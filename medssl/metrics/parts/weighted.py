@@ -1,0 +1,53 @@
+"""One weighting or many: what every metric of predictions does before and after its formula.
+
+A metric's formula stands in `compute_many(labels, scores, weights) -> (R,)` for R weightings at once, with labels
+(n,) bool, scores (n,) finite and weights (n, R) not negative. `compute` is that formula for a single weighting.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from medssl.errors import DataError
+
+Many = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def single(formula: Many, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
+    """Return the formula's value for one weighting, every sample once if there is none.
+
+    Args:
+        formula: A metric's `compute_many`.
+        labels: (n,), 0 or 1.
+        scores: (n,).
+        weights: (n,) not negative, such as how often a resample holds the sample; or None.
+
+    Returns:
+        The value; NaN when a label or a score is not finite, or when the metric is undefined.
+
+    Raises:
+        DataError: Lengths differ, a label is neither 0 nor 1, or a weight is negative or not finite.
+    """
+    labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not labels.shape == scores.shape == weights.shape == (len(labels),):
+        raise DataError(f"Shapes differ: labels {labels.shape}, scores {scores.shape}, weights {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise DataError("A weight is negative or not finite")
+    if not (np.isfinite(labels).all() and np.isfinite(scores).all()):
+        return float("nan")
+    if not np.isin(labels, (0, 1)).all():
+        raise DataError(f"Labels must be 0 or 1, but one is {labels[~np.isin(labels, (0, 1))][0]:g}")
+    return float(formula(labels == 1, scores, weights[:, None])[0])
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Return `above / below` in float64, NaN where `below` is not positive."""
+    result = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
+    return np.divide(above, below, out=result, where=below > 0, dtype=np.float64)
+
+
+def total(weights: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
+    """Return the weighted sum of values (n,) over samples for every weighting, (n, R) -> (R,) float64."""
+    values = np.ones(len(weights)) if values is None else values
+    return np.einsum("n,nr->r", values.astype(np.float64), weights, dtype=np.float64)
