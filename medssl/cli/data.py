@@ -1,0 +1,47 @@
+"""`medssl data`: dataset cards, and turning a copy of a public dataset into a manifest."""
+
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(help="Public datasets: list what is known, show one, adopt a copy you have.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_cards() -> None:
+    """List the datasets that medssl knows, one a line."""
+    from medssl.data import cards
+
+    known = {name: cards.load(name) for name in cards.names()}
+    width = max(map(len, known))
+    for name, card in known.items():
+        typer.echo(f"{name:{width}}  {card.modality:6}  {card.title}")
+
+
+@app.command("show")
+def show(name: str = typer.Argument(..., help="Name of the dataset, as `medssl data list` gives it.")) -> None:
+    """Show where a dataset lives, its licence, citation, labels, partner and traps."""
+    from medssl.data import cards
+    from medssl.settings import dump_yaml
+
+    card = cards.load(name)
+    typer.echo(dump_yaml(card.model_dump(exclude_defaults=True)).rstrip())
+
+
+@app.command("adopt")
+def adopt(
+    name: str = typer.Argument(..., help="Name of the dataset, as `medssl data list` gives it."),
+    folder: Path = typer.Argument(..., help="The copy that you have; it is only read."),
+    out: Path = typer.Option(None, "-o", "--out", help="The manifest, .parquet or .csv.  [default: NAME.parquet]"),
+) -> None:
+    """Turn a copy of a public dataset into a manifest: labels, patients, sites and remarks as its card says."""
+    from medssl.cli.progress import counting
+    from medssl.cli.scan import summary
+    from medssl.data import cards
+
+    with counting("files") as progress:
+        manifest = cards.adopt(name, folder, progress=progress)
+    target = out or Path(f"{name}.parquet")
+    manifest.save(target)
+    typer.echo(summary(manifest))
+    typer.echo(f"Manifest: {target}")
