@@ -1,7 +1,8 @@
 """The file name is the registry: `mae` among the methods is `medssl/methods/mae.py`.
 
 Third parties add theirs through entry points of the group `medssl.<kind>`, each naming a module that follows the
-same contract. Folders called `parts` hold what several files share and are not discovered.
+same contract. Folders called `parts` hold what several files share and are not discovered; a package names the
+few other files beside its members in `NOT_DISCOVERED`.
 """
 
 import importlib
@@ -25,6 +26,7 @@ def names(kind: str) -> list[str]:
     """Return the sorted names of everything of a kind, ours and third parties', without importing them."""
     package = importlib.import_module(f"medssl.{kind}")
     own = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg and not m.name.startswith("_")}
+    own -= getattr(package, "NOT_DISCOVERED", frozenset())
     return sorted(own | {point.name for point in entry_points(group=f"medssl.{kind}")})
 
 

@@ -1,0 +1,44 @@
+"""Self-supervised methods: one file a method, found by its name.
+
+A method's file holds `TITLE`, `NEEDS` (what it asks of a backbone, among the backbone's `OFFERS`), `Settings`, and
+`Method(backbone, settings)`, an `nn.Module` with
+
+- `wish`: the views it wants, a list of `ViewWish`;
+- `backbone`: what is exported;
+- `forward(views, chance) -> dict`: "loss", and other scalars to be logged;
+- `after_step(step, total)`: what follows an optimizer step, such as moving a momentum copy.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from medssl import discovery
+from medssl.settings import validate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def names() -> list[str]:
+    """Return the names of all methods."""
+    return discovery.names("methods")
+
+
+def supports(name: str, family: str) -> bool:
+    """Return whether a method can train backbones of a family: `supports("mae", "resnet")` is false."""
+    return discovery.load("methods", name).NEEDS <= discovery.load("backbones", family).Backbone.OFFERS
+
+
+def build(name: str, backbone: "nn.Module", overrides: Mapping[str, Any] | None = None) -> "nn.Module":
+    """Return a method around a backbone.
+
+    Args:
+        name: Such as "mae".
+        backbone: From `medssl.backbones.build`.
+        overrides: The method's settings where they differ from its defaults, such as `{"mask_ratio": 0.85}`.
+
+    Raises:
+        SettingsError: The method or a setting is unknown, or it cannot train this backbone.
+    """
+    module = discovery.load("methods", name)
+    return module.Method(backbone, validate(module.Settings, overrides or {}, where=name))

@@ -1,0 +1,42 @@
+"""Collect the rows of all processes, with gradient."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def gather_rows(x: torch.Tensor) -> torch.Tensor:
+    """Return the rows of all processes in the order of their ranks, (B, ...) -> (sum of B, ...), with gradient.
+
+    The backward pass sums the gradients that all processes have for this process's rows. So when every process
+    computes the same loss over all rows, the average of parameter gradients over processes, as DDP takes it, is the
+    gradient that one process with the whole batch would have. Processes may hold different numbers of rows. Without
+    `torch.distributed`, or alone, `x` is returned.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return x
+    return _Gather.apply(x)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        world = dist.get_world_size()
+        own = torch.tensor([len(x)], device=x.device)
+        sizes = [torch.zeros_like(own) for _ in range(world)]
+        dist.all_gather(sizes, own)
+        ctx.sizes = [int(size) for size in sizes]
+        padded = x.new_zeros(max(ctx.sizes), *x.shape[1:])
+        padded[: len(x)] = x
+        parts = [torch.empty_like(padded) for _ in range(world)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, ctx.sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        rank = dist.get_rank()
+        start = sum(ctx.sizes[:rank])
+        return total[start : start + ctx.sizes[rank]]

@@ -1,0 +1,18 @@
+"""Heads that stand on a backbone while it is trained, and are thrown away after."""
+
+from torch import nn
+
+
+def projection_head(width: int, hidden: int, out: int) -> nn.Sequential:
+    """Return the two-layer projection head of SimCLR: (B, width) -> (B, out).
+
+    Linear, BatchNorm, ReLU, linear, BatchNorm: the paper's g(h) = W2 relu(W1 h) with the normalisation after each
+    linear layer that the authors' code has, where the last one has a scale and no shift.
+
+    Chen et al., "A simple framework for contrastive learning of visual representations", 2020
+    (https://arxiv.org/abs/2002.05709).
+    """
+    last = nn.BatchNorm1d(out)
+    last.register_parameter("bias", None)
+    layers = [nn.Linear(width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(hidden, out, bias=False), last)

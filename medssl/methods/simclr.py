@@ -1,0 +1,113 @@
+"""SimCLR: two views of an image attract, views of different images repel.
+
+Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations", 2020
+(https://arxiv.org/abs/2002.05709).
+"""
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from medssl.chance import Chance
+from medssl.errors import SettingsError
+from medssl.methods.parts.gather import gather_rows
+from medssl.methods.parts.heads import projection_head
+from medssl.methods.parts.needs import require
+from medssl.methods.parts.wish import ViewWish
+from medssl.settings import Settings as _Settings
+
+TITLE = "SimCLR"
+NEEDS = frozenset({"features"})
+
+
+class Settings(_Settings):
+    """Settings of SimCLR.
+
+    Attributes:
+        temperature: Divides the cosine similarities; 0.1 is the paper's best for ImageNet (table 5), and what
+            REMEDIS uses on medical images. Small batches bear more, such as 0.5.
+        projection_hidden: Hidden width of the projection head; None for the width of the backbone.
+        projection_width: Width of the projection in which the loss is taken; 128 in the paper.
+    """
+
+    temperature: float = Field(default=0.1, gt=0)
+    projection_hidden: int | None = Field(default=None, gt=0)
+    projection_width: int = Field(default=128, gt=0)
+
+
+class Method(nn.Module):
+    """SimCLR around any backbone."""
+
+    def __init__(self, backbone: nn.Module, settings: Settings) -> None:
+        super().__init__()
+        require(backbone, NEEDS, TITLE, fix="Choose another backbone")
+        self.backbone, self.settings = backbone, settings
+        self.wish = [ViewWish(count=2, strength="strong")]
+        width: int = backbone.width  # type: ignore[assignment]
+        hidden = settings.projection_hidden or width
+        self.projection_head = projection_head(width, hidden, settings.projection_width)
+
+    def forward(self, views: list[torch.Tensor], chance: Chance) -> dict[str, torch.Tensor]:  # noqa: ARG002
+        """Return the NT-Xent loss of two views.
+
+        Features are collected from all processes before the projection head, so that its BatchNorm and the
+        negatives cover the global batch and the loss is the same number on every process. BatchNorm inside a
+        backbone stays a matter of that process, unless the backbone is converted to `nn.SyncBatchNorm`.
+
+        Args:
+            views: Two tensors, (B, C, *spatial).
+            chance: Not used: SimCLR draws nothing of its own.
+
+        Returns:
+            "loss"; "positive_similarity", the mean cosine of positive pairs; "contrast_accuracy", the share of
+            views whose nearest other view is their positive.
+
+        Raises:
+            SettingsError: The global batch has a single image, which leaves nothing to contrast.
+        """
+        features = self.backbone(torch.cat(views)).pooled  # (2B, D), one pass so that BatchNorm sees both views
+        first, second = (gather_rows(half) for half in features.chunk(2))
+        if len(first) < 2:
+            raise SettingsError(
+                "SimCLR contrasts images with each other, and this batch has 1",
+                where="train.batch_size",
+                fix="Use batches of at least 2 images",
+            )
+        first, second = self.projection_head(torch.cat([first, second])).chunk(2)
+        return nt_xent(first, second, self.settings.temperature)
+
+    def after_step(self, step: int, total: int) -> None:
+        """Do nothing: SimCLR has no momentum copy."""
+
+
+def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> dict[str, torch.Tensor]:
+    """Return the normalised temperature-scaled cross-entropy over the 2N views of N images.
+
+    With s(i, j) the cosine similarity of views i and j, and p(i) the other view of the same image,
+
+        loss = 1 / 2N  sum_i  -log( exp(s(i, p(i)) / t) / sum_{k != i} exp(s(i, k) / t) )      (equation 1)
+
+    so both directions of a pair count, and a view is never its own negative. It is taken in float32: at t = 0.1
+    the rounding of bf16 similarities would be 4 % of a logit.
+
+    Args:
+        first: (N, D) projections of one view of every image.
+        second: (N, D) projections of the other.
+        temperature: t, above 0.
+
+    Returns:
+        "loss", "positive_similarity" and "contrast_accuracy".
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        projections = F.normalize(torch.cat([first, second]).float(), dim=1)  # (2N, D)
+        similarity = projections @ projections.T  # (2N, 2N)
+        count = len(first)
+        positive = torch.arange(2 * count, device=first.device).roll(count)
+        others = similarity.masked_fill(torch.eye(2 * count, dtype=torch.bool, device=first.device), -torch.inf)
+        loss = F.cross_entropy(others / temperature, positive)
+    return {
+        "loss": loss,
+        "positive_similarity": similarity.detach().gather(1, positive[:, None]).mean(),
+        "contrast_accuracy": (others.detach().argmax(dim=1) == positive).float().mean(),
+    }
