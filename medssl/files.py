@@ -15,7 +15,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -83,6 +83,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
             _disk.sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write(handle: IO[bytes], data: bytes) -> None:
+    """Write to a file that `atomic_path` or `atomic_folder` handed out, for what is too large to hold at once."""
+    _disk.write(handle, data)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -219,7 +224,9 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[Path]:
         lock.acquire(timeout=0)
     except Timeout as error:
         owner = (folder / "owner.txt").read_text().strip() if (folder / "owner.txt").exists() else "another process"
-        raise StorageError(f"The folder is in use by {owner}", where=folder, fix="Wait, or choose another -o") from error
+        raise StorageError(
+            f"The folder is in use by {owner}", where=folder, fix="Wait, or choose another -o"
+        ) from error
     try:
         write_text(folder / "owner.txt", f"process {os.getpid()} on {socket.gethostname()}\n")
         yield folder

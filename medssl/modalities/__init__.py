@@ -1,0 +1,1 @@
+"""Modalities, one a file, found by the name of the file."""

@@ -1,0 +1,1 @@
+"""What several operations share; not operations themselves."""

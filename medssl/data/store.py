@@ -1,0 +1,241 @@
+"""The store: every image of a manifest prepared once, in one array on disk that is mapped into memory.
+
+    STORE/KEY/
+      images.npy       (N, C, *S) uint8, or uint16 where any source has more than 8 bits
+      index.parquet    one row a stored image: id, hash of the source pixels, hash of the stored bytes, spacing
+      store.json       what the key was made of, and what was left out and why
+      MANIFEST.json    sizes and hashes of these files, written last
+
+The key names everything that decides the pixels: the rows of the manifest and the state of their files, the
+modality's preparation and the version of this code. Labels are not part of it and are taken from the manifest at
+every opening, so that correcting a label packs nothing anew. Nothing in a store is executed when it is read.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from medssl import files
+from medssl.data import packing
+from medssl.data.image import Image
+from medssl.data.manifest import Manifest
+from medssl.errors import DataError, StorageError
+
+VERSION = 1
+IMAGES, INDEX, ABOUT = "images.npy", "index.parquet", "store.json"
+Progress = Callable[[str, dict[str, Any]], None]
+
+
+class LeftOut(NamedTuple):
+    """An image that is not in the store, and why."""
+
+    sample_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store.
+
+    Attributes:
+        folder: Where it lies.
+        key: Its name, from everything that decides the pixels.
+        images: (N, C, *S) uint8 or uint16, mapped read-only.
+        index: N rows: `sample_id`, `pixel_hash` (decoded source pixels), `stored_hash` (stored bytes), `content`
+            (pixel hash, made unique among repeated images), `spacing_mm` (of stored pixels, along each axis, NaN
+            where unknown), and every column of the manifest, labels included.
+        left_out: Images that could not be prepared.
+    """
+
+    folder: Path
+    key: str
+    images: np.ndarray
+    index: pd.DataFrame
+    left_out: list[LeftOut]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def levels(self) -> int:
+        """The stored value of full intensity: 255 or 65535."""
+        return int(np.iinfo(self.images.dtype).max)
+
+    def verify(self) -> None:
+        """Compare every stored image and file with its hash.
+
+        Raises:
+            DataError: Something differs; the sample or file is named.
+        """
+        for image, row in zip(self.images, self.index.itertuples()):
+            if packing.stored_hash(image) != row.stored_hash:
+                raise DataError(
+                    "A stored image is damaged",
+                    where=f"sample {row.sample_id} in {self.folder}",
+                    fix="Delete the folder; it is packed anew from the manifest",
+                )
+        files.verify_folder(self.folder)
+
+
+def pack(
+    manifest: Manifest,
+    prepare: Callable[[Image], np.ndarray],
+    key_parts: dict[str, Any],
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Store:
+    """Return the store of a manifest's usable images, packing it if it is not there.
+
+    Two processes that ask for the same store pack it once: the second waits for the first.
+
+    Args:
+        manifest: The images.
+        prepare: Turns an image into (C, *S) uint8 or uint16, always of one shape, keeping the field of view; raises
+            a `DataError` for an image that cannot be used.
+        key_parts: What `prepare` depends on, as plain values.
+        cache: Where stores lie; MEDSSL_CACHE_DIR or `.medssl-store` beside the manifest when None.
+        progress: Called with "pack" and `done`, `total`, `left_out`.
+
+    Raises:
+        DataError: No image could be prepared, or an existing store is damaged.
+        StorageError: The place cannot be written, or the disk is full.
+    """
+    usable = _in_file_order(manifest.usable())
+    key = _key(usable, key_parts)
+    folder = _place(manifest, cache) / key
+    if not folder.is_dir():
+        with _locked(folder):
+            if not folder.is_dir():
+                _build(folder, usable, prepare, key_parts, progress)
+    return open_store(folder, usable)
+
+
+def open_store(folder: Path, manifest: Manifest) -> Store:
+    """Open a store that was packed from these rows; labels are read from the manifest.
+
+    Raises:
+        DataError: It is damaged; files are checked by size here, and by hash in `Store.verify`.
+    """
+    _check_sizes(folder)
+    about = files.read_json(folder / ABOUT)
+    try:
+        stored = pq.read_table(folder / INDEX).to_pandas()
+        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _damaged(folder, str(error)) from error
+    if len(images) != len(stored):
+        raise _damaged(folder, f"{len(images)} images, but {len(stored)} rows in the index")
+    stored["content"] = unique_content(stored["pixel_hash"].tolist(), stored["sample_id"].tolist())
+    suffixes = ("", "_in_manifest")
+    index = stored.merge(manifest.table, on="sample_id", how="left", validate="one_to_one", suffixes=suffixes)
+    return Store(folder, folder.name, images, index, [LeftOut(*entry) for entry in about["left_out"]])
+
+
+def unique_content(pixel_hashes: list[str], sample_ids: list[str]) -> list[str]:
+    """Return the hashes with `#1`, `#2`, ... on repeats, counted in the order of the ids whatever that of the rows."""
+    result, seen = list(pixel_hashes), dict.fromkeys(pixel_hashes, 0)
+    for row in sorted(range(len(result)), key=lambda row: sample_ids[row]):
+        repeat = seen[pixel_hashes[row]]
+        seen[pixel_hashes[row]] += 1
+        result[row] = f"{pixel_hashes[row]}#{repeat}" if repeat else pixel_hashes[row]
+    return result
+
+
+def _in_file_order(manifest: Manifest) -> Manifest:
+    """Sort by file and frame: the same store for any order of the rows, and frames of a file are read together."""
+    return manifest.with_table(manifest.table.sort_values(["path", "frame", "sample_id"], kind="stable"))
+
+
+def _key(usable: Manifest, key_parts: dict[str, Any]) -> str:
+    states = {path: _state(usable.folder / path) for path in usable.table["path"].unique()}
+    digest = hashlib.blake2b(json.dumps([VERSION, key_parts], sort_keys=True).encode(), digest_size=12)
+    rows = usable.table[["sample_id", "path", "frame"]].itertuples(index=False, name=None)
+    for sample_id, path, frame in rows:
+        digest.update(f"{sample_id}\x1f{frame}\x1f{states[path]}\n".encode())
+    return digest.hexdigest()
+
+
+def _state(path: Path) -> str:
+    """Return size and time of change of a file, so that a replaced file packs anew."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "missing"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _place(manifest: Manifest, cache: Path | None) -> Path:
+    given = cache or os.environ.get("MEDSSL_CACHE_DIR")
+    place = Path(given) if given else manifest.folder / ".medssl-store"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            "The store of prepared images cannot be written here", where=place, fix="Set MEDSSL_CACHE_DIR to a folder"
+        ) from error
+    if not os.access(place, os.W_OK):
+        raise StorageError("This folder cannot be written", where=place, fix="Set MEDSSL_CACHE_DIR to another one")
+    return place
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the right to build this store; what a killed builder left behind is removed."""
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    with files.storage_errors(folder):
+        lock.acquire()
+    try:
+        for leftover in folder.parent.glob(f".{folder.name}.*.part"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _build(
+    folder: Path,
+    usable: Manifest,
+    prepare: Callable[[Image], np.ndarray],
+    key_parts: dict[str, Any],
+    progress: Progress | None,
+) -> None:
+    with files.atomic_folder(folder) as temporary:
+        packed = packing.write_images(temporary / IMAGES, usable, prepare, progress)
+        if not packed.rows:
+            first = packed.left_out[0][1] if packed.left_out else "it has no usable rows"
+            raise DataError(
+                f"None of the {len(usable)} images of '{usable.name}' could be prepared; the first: {first}",
+                where=usable.folder,
+                fix="Look at the columns `status` and `reason` of the manifest",
+            )
+        pq.write_table(pa.Table.from_pylist(packed.rows, schema=packing.SCHEMA), temporary / INDEX)
+        about = {"version": VERSION, "key_parts": key_parts, "left_out": packed.left_out}
+        files.write_json(temporary / ABOUT, about)
+
+
+def _check_sizes(folder: Path) -> None:
+    for name, entry in files.read_json(folder / files.MANIFEST).items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+            raise _damaged(folder, f"{name} is missing or has another size")
+
+
+def _damaged(folder: Path, what: str) -> DataError:
+    return DataError(
+        f"The store of prepared images is damaged: {what}",
+        where=folder,
+        fix="Delete the folder; it is packed anew from the manifest",
+    )

@@ -1,0 +1,58 @@
+"""Chest X-rays: frontal projections, one grey channel, air dark (MONOCHROME1 is inverted by the reader).
+
+Every choice and where it comes from:
+
+- Mask ratio 0.90 and weak views with crops of 0.5 to 1 of the area (not MAE's 0.2): Xiao et al., "Delving into masked
+  autoencoders for multi-label thorax disease classification" (WACV 2023, arXiv 2210.12843), whose recipe differs here
+  in one thing: no flip.
+- No left-right flip: laterality carries the finding (heart, stomach bubble, dextrocardia, side markers). No vertical
+  flip: it does not exist.
+- Strong views: crop, a little rotation and a little tone. For chest X-rays a mild set chosen for them beat the
+  natural-image set (Van der Sluijs et al., "Exploring image augmentations for Siamese representation learning with
+  chest X-rays", arXiv 2301.12636). Blur as in SimCLR (Chen et al. 2020). Detector noise instead of speckle: X-rays
+  are not coherent. Elastic bending, which REMEDIS adds for grey radiology, is off by default;
+  `augment.strong.geometry.elastic` turns it on. The amounts are ours, not tuned on any label.
+- Window for sources of more than 8 bits: percentiles 0.5 and 99.5 of each image, so that markers, collimator edges
+  and direct exposure do not set the scale. 16 bits are kept: the lung fills a small part of the range. Ours.
+- Size 224, as in Xiao et al.
+"""
+
+import numpy as np
+
+from medssl.augment import blur, geometry, noise, tone
+from medssl.data.image import Image
+from medssl.modalities.parts.modality import Modality, ViewRecipe
+from medssl.modalities.parts.preparation import grey_square
+from medssl.settings import Choice
+
+PERCENTILES = (0.5, 99.5)
+
+WEAK = ViewRecipe(geometry=geometry.Settings(crop_area=(0.5, 1.0), crop_aspect=(3 / 4, 4 / 3)))
+STRONG = ViewRecipe(
+    geometry=geometry.Settings(crop_area=(0.3, 1.0), crop_aspect=(3 / 4, 4 / 3), rotation_degrees=10.0),
+    tone=tone.Settings(probability=0.8, gamma=(0.7, 1.4), contrast=(0.7, 1.4), brightness=0.1),
+    blur=blur.Settings(probability=0.5, sigma=(0.1, 2.0)),
+    noise=noise.Settings(probability=0.5, strength=(0.0, 0.03)),
+)
+
+
+def prepare(image: Image, size: int) -> np.ndarray:
+    """Return a radiograph as one grey channel, (1, size, size) uint8 or uint16.
+
+    Raises:
+        DataError: It is a volume or cannot be made grey.
+    """
+    return grey_square(image, size, PERCENTILES)
+
+
+MODALITY = Modality(
+    name="cxr",
+    title="chest X-rays",
+    channels=1,
+    spatial_dims=2,
+    size=224,
+    prepare=prepare,
+    preparation={"percentiles": list(PERCENTILES), "version": 1},
+    views={"weak": WEAK, "strong": STRONG},
+    recommends={"mae.mask_ratio": Choice(0.90, "Xiao et al., WACV 2023 (arXiv 2210.12843)")},
+)

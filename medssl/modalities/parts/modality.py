@@ -1,0 +1,83 @@
+"""What a modality is: how its intensities and geometry are read, how its views are made, what it recommends."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from medssl.augment.blur import Settings as Blur
+from medssl.augment.geometry import Settings as Geometry
+from medssl.augment.noise import Settings as Noise
+from medssl.augment.speckle import Settings as Speckle
+from medssl.augment.tone import Settings as Tone
+from medssl.data.image import Image
+from medssl.errors import unknown_name
+from medssl.settings import Choice, Settings, merged, validate
+
+
+class ViewRecipe(Settings):
+    """The operations of one view, in the order in which they are applied, each with its ranges."""
+
+    geometry: Geometry = Geometry()
+    tone: Tone = Tone()
+    blur: Blur = Blur()
+    speckle: Speckle = Speckle()
+    noise: Noise = Noise()
+
+
+@dataclass(frozen=True)
+class Modality:
+    """A kind of image.
+
+    Attributes:
+        name: The name of its file.
+        title: Its name in a sentence.
+        channels: Channels of a stored image.
+        spatial_dims: 2 or 3.
+        size: Default side of a stored image, in pixels.
+        prepare: `prepare(image, size)` returns (C, *size) uint8, or uint16 where the source has more than 8 bits.
+        preparation: What `prepare` does, as plain values: part of the store's key, so that a change packs anew.
+        views: Recipes by strength, "weak" and "strong".
+        recommends: Settings of methods as "method.setting", each with its source.
+    """
+
+    name: str
+    title: str
+    channels: int
+    spatial_dims: int
+    size: int
+    prepare: Callable[[Image, int], np.ndarray]
+    preparation: dict[str, Any]
+    views: dict[str, ViewRecipe]
+    recommends: dict[str, Choice] = field(default_factory=dict)
+
+    def recipe(self, strength: str) -> ViewRecipe:
+        """Return the recipe of that strength.
+
+        Raises:
+            SettingsError: There is none.
+        """
+        if strength not in self.views:
+            raise unknown_name("view strength", strength, self.views, where=self.name)
+        return self.views[strength]
+
+    def with_augment(self, augment: Mapping[str, Any]) -> "Modality":
+        """Return the modality with recipes changed by the section `augment` of the settings.
+
+        A group named after a strength changes that recipe, any other all of them: `{"strong": {"blur":
+        {"probability": 0}}, "geometry": {"rotation_degrees": 5}}`. The named strength wins over the general.
+
+        Raises:
+            SettingsError: A name is unknown or a value is out of range; it is named.
+        """
+        general = {name: value for name, value in augment.items() if name not in self.views}
+        views = {}
+        for strength, recipe in self.views.items():
+            values = merged(recipe.model_dump(), general, augment.get(strength) or {})
+            views[strength] = validate(ViewRecipe, values, where="augment")
+        return replace(self, views=views)
+
+    def key_parts(self, size: int) -> dict[str, Any]:
+        """Return what, beside the manifest, decides the pixels of a store."""
+        return {"modality": self.name, "size": size, **self.preparation}

@@ -1,0 +1,58 @@
+"""From a decoded plane to a stored one: one grey channel, the full range of its type, a square."""
+
+import numpy as np
+from PIL import Image as Picture
+
+from medssl.data.image import Image
+from medssl.errors import DataError
+
+# ITU-R BT.601 luma, as in Pillow's "L" mode.
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def grey_square(image: Image, size: int, percentiles: tuple[float, float]) -> np.ndarray:
+    """Return a plane as one grey channel of size x size, uint8 or uint16.
+
+    8-bit sources keep their values. All others (more bits, signed, rescaled to float) are windowed: the two
+    percentiles of the image become 0 and 65535. 16 bits are kept there, at twice the space, since gamma and contrast
+    stretch what 8 bits would have made into steps. The plane is resized to a square whatever its shape (the field of
+    view is kept, not the aspect), with Pillow's bilinear filter, which averages over the pixels it skips.
+
+    Args:
+        image: (1 | 3 | 4, rows, columns); a fourth channel is opacity and is dropped.
+        size: Side of the result in pixels.
+        percentiles: Lower and upper percentile of the window, 0 to 100.
+
+    Raises:
+        DataError: It is a volume, or empty, has another number of channels, or values that are not finite.
+    """
+    _check(image)
+    plane = _grey(image.array)
+    if plane.dtype == np.uint8:
+        return np.asarray(Picture.fromarray(plane).resize((size, size), Picture.Resampling.BILINEAR))[None]
+    low, high = np.percentile(plane, percentiles)
+    windowed = (plane.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-12))
+    resized = Picture.fromarray(windowed.clip(0, 1)).resize((size, size), Picture.Resampling.BILINEAR)
+    return np.rint(np.asarray(resized).clip(0, 1) * 65535).astype(np.uint16)[None]
+
+
+def _check(image: Image) -> None:
+    if image.spatial_dims != 2:
+        shape = " x ".join(map(str, image.array.shape[1:]))
+        raise DataError(
+            f"Expected a plane (2D), but this image is a volume of {shape}", fix="Leave it out with --where 'ndim == 2'"
+        )
+    if image.array.shape[0] not in (1, 3, 4):
+        raise DataError(f"Expected 1 (grey) or 3 (colour) channels, but this image has {image.array.shape[0]}")
+    if image.array.size == 0:
+        raise DataError(f"The image is empty: its shape is {image.array.shape}")
+    if not np.isfinite(image.array).all():
+        raise DataError("The image holds values that are not finite (NaN or infinity)")
+
+
+def _grey(array: np.ndarray) -> np.ndarray:
+    """Return one channel: the first where all are equal (grey stored as colour), else the luma."""
+    if len(array) == 1 or (np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])):
+        return np.ascontiguousarray(array[0])
+    luma = np.tensordot(_LUMA, array[:3].astype(np.float32), axes=1)
+    return np.rint(luma).astype(np.uint8) if array.dtype == np.uint8 else luma

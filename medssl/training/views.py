@@ -1,0 +1,118 @@
+"""Views of a batch: a method's wish and a modality's recipes, drawn as parameters and then applied.
+
+Everything is drawn on the CPU from (seed, epoch, content hash, view), so that neither workers nor ranks, neither an
+interruption nor the other samples of a batch change what a sample is shown. The parameters are plain tensors: they
+can be logged, and `apply_views` makes the same views from them again.
+"""
+
+from typing import Any
+
+import torch
+
+from medssl.augment import blur, geometry, noise, speckle, standardise, tone
+from medssl.batch import Batch
+from medssl.chance import Chance, key
+from medssl.methods.parts.wish import ViewWish
+from medssl.modalities.parts.modality import Modality
+
+# The operations after the geometry, in order; each stands in a recipe under the name of its file.
+_ON_GREY_VALUES = {"tone": tone, "blur": blur, "speckle": speckle, "noise": noise}
+_LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+ViewParameters = dict[str, Any]
+
+
+def make_views(
+    batch: Batch,
+    wish: list[ViewWish],
+    modality: Modality,
+    seed: int,
+    epoch: int,
+    device: torch.device | str = "cpu",
+) -> list[torch.Tensor]:
+    """Return the views of a batch, in the order of the wish.
+
+    Args:
+        batch: Stored images, uint8 or uint16.
+        wish: What the method asks for.
+        modality: Whose recipes are used.
+        seed: The run's seed.
+        epoch: From 0.
+        device: Where the views are made and left.
+
+    Returns:
+        One (B, C, *size) float32 tensor a view, each image of mean 0 and standard deviation 1.
+
+    Raises:
+        SettingsError: The modality has no recipe of a strength asked for.
+    """
+    return apply_views(batch.image, sample_views(batch, wish, modality, seed, epoch), device)
+
+
+def sample_views(batch: Batch, wish: list[ViewWish], modality: Modality, seed: int, epoch: int) -> list[ViewParameters]:
+    """Draw the parameters of every view of a batch: what `make_views` applies.
+
+    Returns:
+        A view: `strength`, `size` (None: as stored) and, under the name of each operation, its parameters, (B, ...)
+        float64 tensors.
+    """
+    spatial_dims = batch.image.ndim - 2
+    wishes = [one for one in wish for _ in range(one.count)]
+    views = []
+    for number, one in enumerate(wishes):
+        recipe = modality.recipe(one.strength)
+        chance = Chance([key(seed, epoch, content, "view", number) for content in batch.content])
+        view: ViewParameters = {"strength": one.strength, "size": one.size}
+        for name, operation in {"geometry": geometry, **_ON_GREY_VALUES}.items():
+            view[name] = operation.sample(chance.spawn(name), getattr(recipe, name), spatial_dims)
+        views.append(view)
+    return views
+
+
+def apply_views(
+    images: torch.Tensor, views: list[ViewParameters], device: torch.device | str = "cpu"
+) -> list[torch.Tensor]:
+    """Return the views that the parameters describe, (B, C, *size) float32 each; nothing is drawn here.
+
+    Args:
+        images: Stored images (B, C, *spatial), uint8 or uint16.
+        views: As `sample_views` draws them.
+        device: Where the views are made and left.
+    """
+    pixels = intensities(images, device)
+    result = []
+    for view in views:
+        size = None if view["size"] is None else (view["size"],) * (images.ndim - 2)
+        shown = geometry.apply(pixels, view["geometry"], size=size)
+        for name, operation in _ON_GREY_VALUES.items():
+            shown = operation.apply(shown, view[name])
+        result.append(standardise.apply(shown))
+    return result
+
+
+def apply_to_masks(masks: torch.Tensor, view: ViewParameters) -> torch.Tensor:
+    """Return label maps (B, 1, *spatial) warped like the images of that view, by nearest neighbour."""
+    size = None if view["size"] is None else (view["size"],) * (masks.ndim - 2)
+    return geometry.apply(masks, view["geometry"], size=size, nearest=True)
+
+
+def plain_view(
+    batch: Batch, modality: Modality, device: torch.device | str = "cpu", size: int | None = None
+) -> torch.Tensor:
+    """Return the whole stored images without augmentation, for evaluation, (B, C, *size) float32, standardised.
+
+    Args:
+        batch: Stored images.
+        modality: Whose images they are.
+        device: Where the views are made and left.
+        size: Pixels along each axis; None for the size of the stored images.
+    """
+    identity = geometry.sample(Chance([0] * len(batch)), geometry.Settings(), modality.spatial_dims)
+    shape = None if size is None else (size,) * modality.spatial_dims
+    return standardise.apply(geometry.apply(intensities(batch.image, device), identity, size=shape))
+
+
+def intensities(images: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Return stored images as float32 in [0, 1] on the device; they travel there as integers."""
+    levels = _LEVELS.get(images.dtype, 1.0)
+    return images.to(device, non_blocking=True).to(torch.float32).div_(levels)
