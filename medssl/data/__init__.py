@@ -1,0 +1,1 @@
+"""From files to a manifest, a packed store and batches."""

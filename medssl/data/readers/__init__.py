@@ -1,0 +1,70 @@
+"""Readers, one file a format, found by their names.
+
+A reader is a module with `sniff(path, head) -> bool` (is this content mine?), `describe(path) -> list[dict]` (manifest
+rows from the header alone) and `read(path, frame) -> Image`.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from medssl import discovery
+from medssl.data.image import Image
+from medssl.data.manifest import Manifest
+from medssl.errors import DataError
+
+HEAD_BYTES = 4096
+
+
+@lru_cache
+def all_readers() -> dict[str, ModuleType]:
+    """Return every reader by its name."""
+    return {name: discovery.load("data.readers", name) for name in discovery.names("data.readers")}
+
+
+def reader_of(path: Path, head: bytes) -> str | None:
+    """Return the name of the reader for a file's content, or None.
+
+    Args:
+        path: The file.
+        head: Its first `HEAD_BYTES` bytes.
+    """
+    return next((name for name, reader in all_readers().items() if reader.sniff(path, head)), None)
+
+
+def read_file(path: Path, frame: int | None = None) -> Image:
+    """Return the image of a file, whatever its format.
+
+    Raises:
+        DataError: It does not exist, is no image, or cannot be decoded.
+    """
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(HEAD_BYTES)
+    except OSError as error:
+        raise DataError(f"Cannot read the file: {error.strerror}", where=path) from error
+    name = reader_of(path, head)
+    if name is None:
+        raise DataError("This is no image format known here", where=path)
+    return all_readers()[name].read(path, frame)
+
+
+def read_image(manifest: Manifest, row: Mapping[str, Any] | pd.Series) -> Image:
+    """Return the image of a manifest's row.
+
+    Raises:
+        DataError: The row has no image, or the file is gone or cannot be decoded.
+    """
+    path = manifest.path_of(row)
+    if row["status"] != "ok":
+        raise DataError(f"This image is {row['status']}: {row['reason']}", where=path)
+    if not path.is_file():
+        raise DataError(
+            "The file is not there", where=path, fix="Put it back, or scan the folder again where it is now"
+        )
+    frame = row["frame"]
+    return all_readers()[row["format"]].read(path, None if pd.isna(frame) else int(frame))

@@ -1,0 +1,316 @@
+"""Labels: joining a table that people made to the images, and reading one column of it as yes or no."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from medssl.data.columns import KNOWN, typed
+from medssl.data.manifest import Manifest, absolute
+from medssl.data.tables import read_text_table
+from medssl.errors import DataError, SettingsError, nearest, unknown_name
+
+FILE_KEYS = ("file", "path", "image", "filename", "file_name", "filepath", "file_path", "image_path", "image_id")
+_ID_KEYS = {
+    "instance_id": ("instance_id", "sopinstanceuid"),
+    "series_id": ("series_id", "seriesinstanceuid"),
+    "study_id": ("study_id", "studyinstanceuid"),
+    "patient_id": ("patient_id", "patientid", "patient"),
+}
+_MAY_REPLACE = (
+    "patient_id",
+    "study_id",
+    "series_id",
+    "modality",
+    "manufacturer",
+    "model",
+    "site",
+    "laterality",
+    "split",
+)
+_NEGATIVE = {"0", "no", "none", "normal", "negative", "neg", "healthy", "control", "false", "absent", "benign"}
+_NEGATIVE |= {"no finding", "nofinding", "n"}
+_MOST_WORDS = 50
+
+
+class BinaryLabel(NamedTuple):
+    """A column read as two classes.
+
+    Attributes:
+        values: (n,) 1 for the positive class, 0 for the negative one, NaN where it is unknown.
+        positive_name: The words of class 1, for every output that shows a score.
+        negative_name: The words of class 0.
+    """
+
+    values: np.ndarray
+    positive_name: str
+    negative_name: str
+
+
+def join_labels(manifest: Manifest, csv_path: Path) -> Manifest:
+    """Return the manifest with the columns of a label table.
+
+    The key is a column `file`, `path` or `image` (with `frame` beside it where a file has several), else an id:
+    `instance_id`, `series_id`, `study_id` or `patient_id`. Paths may be written on Windows, start at the table's
+    folder, at the scanned folder, or be any whole tail of the file's path that fits one file only. A column that the
+    manifest knows (patient_id, site, split, ...) replaces the header's value where it is filled; one that measures
+    the file (rows, bits, ...) is kept as `<name>_given`.
+
+    Raises:
+        DataError: The table cannot be read, has no key column, joins nothing, or contradicts itself.
+    """
+    csv_path = Path(csv_path)
+    labels = read_text_table(csv_path)
+    key = key_column(labels, csv_path)
+    if key.lower() in FILE_KEYS:
+        match, hints = _match_files(manifest, labels, key, csv_path)
+    else:
+        match, hints = _match_ids(manifest, labels, key), []
+    if not match:
+        raise DataError(
+            f"None of {len(labels)} rows fits an image; the first {key} is '{labels[key].iloc[0]}'"
+            + (f", looked for at {hints[0]}, not found" if hints else ""),
+            where=csv_path,
+            fix="Give paths relative to the table's folder or to the scanned folder, with / or \\ as separator",
+        )
+    _refuse_contradictions(labels, match, manifest, key, csv_path)
+    return _merged(manifest, labels, match, key, csv_path)
+
+
+def key_column(labels: pd.DataFrame, where: Path) -> str:
+    """Return the name of the column that says which image a row is about.
+
+    Raises:
+        DataError: There is none.
+    """
+    by_lower = {str(name).lower(): str(name) for name in reversed(labels.columns)}
+    for name in (*FILE_KEYS, *(alias for names in _ID_KEYS.values() for alias in names)):
+        if name in by_lower:
+            return by_lower[name]
+    found = ", ".join(map(str, labels.columns))
+    raise DataError(
+        f"The table has no column that names images, only {found}",
+        where=where,
+        fix="Add a column 'file' with paths, or 'instance_id', 'study_id' or 'patient_id'",
+    )
+
+
+def posix(text: str) -> str:
+    """Return a path with forward slashes, without `./` in front, whichever system it was written on."""
+    path = text.strip().replace("\\", "/")
+    return path[2:] if path.startswith("./") else path
+
+
+def spellings(words: Iterable[str]) -> dict[str, list[str]]:
+    """Return the words that differ only by case or spaces, keyed by their common form; empty when there are none."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for word in words:
+        groups[fold(word)].add(word)
+    return {common: sorted(group) for common, group in groups.items() if len(group) > 1}
+
+
+def fold(word: str) -> str:
+    """Return the common form of spellings: case folded, single spaces, and `1.0` as `1`."""
+    text = " ".join(word.casefold().split())
+    whole = text.removesuffix(".0")
+    return whole if whole.lstrip("-").isdigit() else text
+
+
+def binary_label(
+    manifest: Manifest, column: str, positive: list[str] | None = None, negative: list[str] | None = None
+) -> BinaryLabel:
+    """Read a column as two classes.
+
+    Two words are enough: the one that means no finding (0, no, normal, healthy, ...) is negative, else the first in
+    sorted order. With `positive` or `negative` alone the other class is every other word; with both, other words
+    are unknown.
+
+    Raises:
+        SettingsError: There is no such column or word, or the column has more than two words and nobody chose.
+        DataError: The column is empty, has one class, or has spellings that differ by case or spaces.
+    """
+    known = [str(name) for name in manifest.table.columns]
+    if column not in known:
+        raise unknown_name("label column", column, manifest.label_names or known, where=manifest.name)
+    cells = manifest.table[column].astype(object)
+    words = sorted({str(cell) for cell in cells if not pd.isna(cell)})
+    where = f"column '{column}' of {manifest.name}"
+    _refuse_spellings(words, where)
+    present = {fold(word): word for word in words}
+    high, low = _classes(present, positive, negative, cells, where)
+    folded = [None if pd.isna(cell) else fold(str(cell)) for cell in cells]
+    values = np.array([1.0 if f in high else 0.0 if f in low else np.nan for f in folded])
+    for number, names in ((1, high), (0, low)):
+        if not (values == number).any():
+            raise DataError(f"No image is {_named(names, present)}: the label has one class", where=where)
+    return BinaryLabel(values, _named(high, present), _named(low, present))
+
+
+def _classes(
+    present: dict[str, str], positive: list[str] | None, negative: list[str] | None, cells: pd.Series, where: str
+) -> tuple[list[str], list[str]]:
+    if positive or negative:
+        high, low = (_chosen(words, present, where) for words in (positive, negative))
+        if set(high) & set(low):
+            raise SettingsError(f"'{_named(set(high) & set(low), present)}' is in both classes", where=where)
+        return high or [w for w in present if w not in low], low or [w for w in present if w not in high]
+    if not present:
+        raise DataError("No image has a label", where=where)
+    if len(present) == 1:
+        raise DataError(f"The label has one class only: {next(iter(present.values()))}", where=where)
+    if len(present) > 2:
+        counts = cells.dropna().astype(str).value_counts()
+        shown = ", ".join(f"{word} ({n})" for word, n in counts.iloc[:12].items()) + (
+            ", ..." if len(counts) > 12 else ""
+        )
+        raise SettingsError(
+            f"The label has {len(present)} classes: {shown}",
+            where=where,
+            fix="Choose with --positive WORD ... and/or --negative WORD ...",
+        )
+    first, second = sorted(present, key=_order)
+    return ([first], [second]) if second in _NEGATIVE and first not in _NEGATIVE else ([second], [first])
+
+
+def _chosen(words: list[str] | None, present: dict[str, str], where: str) -> list[str]:
+    for word in words or []:
+        if fold(word) not in present:
+            guess = nearest(word, present.values())
+            hint = f"Did you mean '{guess}'? " if guess else ""
+            raise SettingsError(
+                f"'{word}' does not occur", where=where, fix=f"{hint}There: {', '.join(present.values())}"
+            )
+    return [fold(word) for word in words or []]
+
+
+def _named(words: Iterable[str], present: dict[str, str]) -> str:
+    return " or ".join(present.get(word, word) for word in words)
+
+
+def _order(word: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(word), word
+    except ValueError:
+        return True, 0.0, word
+
+
+def _refuse_spellings(words: list[str], where: str) -> None:
+    for variants in spellings(words).values():
+        if len({fold(v) == v for v in variants}) and not all(_is_number(v) for v in variants):
+            shown = ", ".join(f"'{v}'" for v in variants)
+            raise DataError(f"These labels differ by case or spaces only: {shown}", where=where, fix="Write them alike")
+
+
+def _is_number(word: str) -> bool:
+    return fold(word).lstrip("-").isdigit()
+
+
+def _match_files(
+    manifest: Manifest, labels: pd.DataFrame, key: str, csv_path: Path
+) -> tuple[dict[int, list[int]], list[Path]]:
+    """Return {manifest row: [label rows]} and the places where labels without an image were looked for."""
+    table = manifest.table
+    by_path, by_name = defaultdict(list), defaultdict(list)
+    relatives = []
+    for row, text in enumerate(table["path"]):
+        by_path[str(absolute(manifest.folder / text))].append(row)
+        by_name[PurePosixPath(text).name].append(row)
+        relatives.append(PurePosixPath(text).parts)
+    frames = table["frame"].tolist()
+    frame_key = next((str(c) for c in labels.columns if str(c).lower() == "frame"), None)
+    wanted = labels[frame_key].tolist() if frame_key else [None] * len(labels)
+    match: dict[int, list[int]] = defaultdict(list)
+    hints = []
+    for number, text in enumerate(labels[key]):
+        if pd.isna(text):
+            continue
+        path = posix(text)
+        places = [absolute(folder / path) for folder in (csv_path.parent, manifest.folder)]
+        rows = next((by_path[str(p)] for p in places if str(p) in by_path), None) or _by_tail(path, by_name, relatives)
+        if not pd.isna(wanted[number]):
+            rows = [r for r in rows if not pd.isna(frames[r]) and str(frames[r]) == fold(wanted[number])]
+        if not rows:
+            hints.append(places[0])
+        for row in rows:
+            match[row].append(number)
+    return match, hints
+
+
+def _by_tail(path: str, by_name: dict[str, list[int]], relatives: list[tuple[str, ...]]) -> list[int]:
+    """Return the rows of the one file whose path ends in `path`, or that `path`, written elsewhere, ends in."""
+    parts = PurePosixPath(path).parts
+    fitting = [
+        row
+        for row in by_name.get(PurePosixPath(path).name, [])
+        if _ends_with(relatives[row], parts) or _ends_with(parts, relatives[row])
+    ]
+    return fitting if len({relatives[row] for row in fitting}) == 1 else []
+
+
+def _ends_with(longer: tuple[str, ...], tail: tuple[str, ...]) -> bool:
+    return longer[-len(tail) :] == tail
+
+
+def _match_ids(manifest: Manifest, labels: pd.DataFrame, key: str) -> dict[int, list[int]]:
+    column = next(name for name, aliases in _ID_KEYS.items() if key.lower() in aliases)
+    numbers = defaultdict(list)
+    for number, value in enumerate(labels[key]):
+        if not pd.isna(value):
+            numbers[value].append(number)
+    cells = enumerate(manifest.table[column])
+    return {row: numbers[value] for row, value in cells if not pd.isna(value) and value in numbers}
+
+
+def _refuse_contradictions(
+    labels: pd.DataFrame, match: dict[int, list[int]], manifest: Manifest, key: str, where: Path
+) -> None:
+    for row, numbers in match.items():
+        if len(numbers) > 1 and len(labels.iloc[numbers].drop(columns=key).drop_duplicates()) > 1:
+            lines = " and ".join(str(n + 2) for n in numbers[:3])
+            raise DataError(
+                f"Lines {lines} say different things of {manifest.table['path'].iloc[row]}",
+                where=where,
+                fix="Keep one line an image (add a 'frame' column for the frames of one file)",
+            )
+
+
+def _merged(manifest: Manifest, labels: pd.DataFrame, match: dict[int, list[int]], key: str, where: Path) -> Manifest:
+    table, remarks = manifest.table.copy(), []
+    rows = np.array(sorted(match))
+    numbers = np.array([match[row][0] for row in rows])
+    for name in labels.columns:
+        if name == key or str(name).lower() == "frame":
+            continue
+        cells = labels[name].iloc[numbers].to_numpy(dtype=object)
+        target = str(name) if name in _MAY_REPLACE or name not in KNOWN else f"{name}_given"
+        remarks += _put(table, target, rows, cells, where)
+    usable = (table["status"] == "ok").to_numpy()
+    without = int(usable.sum() - usable[rows].sum())
+    unused = len(labels) - len({n for found in match.values() for n in found})
+    if unused:
+        free = sorted(set(range(len(labels))) - {n for found in match.values() for n in found})
+        example = labels[key].iloc[free[0]]
+        remarks.append(f"{unused} of {len(labels)} rows of {where.name} fit no image, the first is '{example}'")
+    if without:
+        remarks.append(f"{without} of {int(usable.sum())} images have no row in {where.name}")
+    return manifest.with_table(typed(table)).with_remarks(*remarks)
+
+
+def _put(table: pd.DataFrame, name: str, rows: np.ndarray, cells: np.ndarray, where: Path) -> list[str]:
+    """Write filled cells into a column of the table; return remarks on values replaced and on spellings."""
+    filled = ~pd.isna(cells)
+    column = table[name].astype(object) if name in table.columns else pd.Series([None] * len(table), dtype=object)
+    before = column.to_numpy(dtype=object)[rows]
+    replaced = int((filled & ~pd.isna(before) & (before != cells)).sum()) if name in KNOWN else 0
+    column.iloc[rows[filled]] = cells[filled]
+    table[name] = column
+    remarks = [f"{name} of {where.name} replaces that of the file in {replaced} images"] if replaced else []
+    words = {str(cell) for cell in cells[filled]}
+    if len(words) <= _MOST_WORDS and name not in ("patient_id", "study_id", "series_id"):
+        for variants in spellings(words).values():
+            if not all(map(_is_number, variants)):
+                remarks.append(f"{name} has spellings that differ by case only: {', '.join(variants)}")
+    return remarks

@@ -1,0 +1,215 @@
+"""Pixels of a DICOM object in real units.
+
+Single frames are decoded by pydicom. Multi-frame objects go through highdicom, which applies each frame's own
+rescale, sorts frames by position and knows their affine; where it refuses a single frame, pydicom reads that one.
+Photometric interpretation MONOCHROME1 (low values are bright) is inverted within the range of the stored bits.
+"""
+
+import logging
+import threading
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+
+from medssl.data.image import Image
+from medssl.data.readers.parts.colour import channels_first
+from medssl.data.readers.parts.dicom_frames import layout
+from medssl.data.readers.parts.dicom_header import (
+    declare_syntax,
+    first_line,
+    frame_count,
+    group_item,
+    integer,
+    is_bare,
+    open_header,
+    syntax,
+    word,
+)
+from medssl.data.readers.parts.dicom_rows import spacing_of
+from medssl.errors import DataError
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_ONE_AT_A_TIME = threading.Lock()  # a lazily opened file has one position
+
+
+class Rescale(NamedTuple):
+    """Real value = slope x stored + intercept; `units` as the header names them."""
+
+    slope: float
+    intercept: float
+    units: str | None
+
+
+def read_plane(path: Path, frame: int | None) -> Image:
+    """Return one plane, (C, rows, columns): the only one, or a frame of a multi-frame object.
+
+    Raises:
+        DataError: It cannot be decoded, or there is no such frame.
+    """
+    dataset = _without_pixels(str(path), _stamp(path))
+    frames = frame_count(dataset)
+    if (frame or 0) >= frames:
+        raise DataError(f"There is no frame {frame}: the file has {frames}", where=path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values, decoder = _plane_values(path, dataset, frame or 0, frames)
+    except Exception as error:  # decoders raise anything on foreign bytes
+        raise _cannot_decode(path, dataset, error, frame) from error
+    rescale = rescale_of(dataset, frame or 0)
+    spacing, remark = spacing_of(dataset, frame)
+    array, remarks = channels_first(values)
+    provenance = _provenance(path, dataset, frame, decoder, rescale)
+    array = _finished(array, dataset, rescale, provenance)
+    units = None if provenance["inverted"] or array.shape[0] > 1 else rescale.units
+    return Image(array, spacing, None, units, provenance, [*([remark] if remark else []), *remarks])
+
+
+def read_volume(path: Path) -> Image:
+    """Return a volume, (1, slices, rows, columns) float32, with its affine in RAS mm.
+
+    Raises:
+        DataError: Its frames are no regular stack, or it cannot be decoded.
+    """
+    dataset = _without_pixels(str(path), _stamp(path))
+    found = layout(dataset)
+    if found.kind != "volume":
+        why = found.remark or "its frames are images of their own"
+        raise DataError(f"This object is not one volume: {why}", where=path, fix="Read it frame by frame")
+    try:
+        with warnings.catch_warnings(), _ONE_AT_A_TIME:
+            warnings.simplefilter("ignore")
+            opened = _open_lazily(str(path), _stamp(path))
+            volume = opened.get_volume(dtype=np.float32, apply_presentation_lut=False, apply_icc_profile=False)
+    except Exception as error:  # decoders raise anything on foreign bytes
+        raise _cannot_decode(path, dataset, error, None) from error
+    rescale = rescale_of(dataset, 0)
+    provenance = _provenance(path, dataset, None, "highdicom", rescale)
+    array = _invert_if_needed(np.asarray(volume.array)[None], dataset, rescale, provenance)
+    spacing = tuple(float(s) for s in volume.spacing)
+    units = None if provenance["inverted"] else rescale.units
+    return Image(array, spacing, _LPS_TO_RAS @ volume.affine, units, provenance)
+
+
+def rescale_of(dataset: Dataset, frame: int) -> Rescale:
+    """Return the modality rescale of a frame; slope 1 and intercept 0 where the header has none."""
+    group = group_item(dataset, frame, "PixelValueTransformationSequence")
+    source = dataset if group is None else group
+    if "RescaleSlope" not in source:
+        return Rescale(1.0, 0.0, None)
+    units = word(source.get("RescaleType")) or ("HU" if dataset.get("Modality") == "CT" else None)
+    units = None if units == "US" else units  # "unspecified"
+    return Rescale(float(source.RescaleSlope), float(source.get("RescaleIntercept", 0)), units)
+
+
+def _plane_values(path: Path, dataset: Dataset, frame: int, frames: int) -> tuple[np.ndarray, str]:
+    """Return (rows, columns[, 3]) rescaled values and who decoded them."""
+    if frames > 1:
+        try:
+            with _ONE_AT_A_TIME:
+                opened = _open_lazily(str(path), _stamp(path))
+                plane = opened.get_frame(frame + 1, apply_presentation_lut=False, apply_icc_profile=False)
+            return plane, "highdicom"
+        except (KeyError, AttributeError, ValueError, TypeError):
+            pass  # refused over its header; the pixels may be sound
+    return _decoded_by_pydicom(path, dataset, frame if frames > 1 else None), "pydicom"
+
+
+def _decoded_by_pydicom(path: Path, dataset: Dataset, frame: int | None) -> np.ndarray:
+    with path.open("rb") as handle:
+        bare = is_bare(handle.read(132))
+    source: Path | Dataset = path
+    if bare:
+        source = dcmread(path, force=True)
+        declare_syntax(source)
+    values = _sign_extended(pixel_array(source, index=frame), dataset)
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        colour = apply_color_lut(values, dataset)
+        return (colour // 257).astype(np.uint8) if colour.dtype == np.uint16 else colour
+    if "ModalityLUTSequence" in dataset:
+        return apply_modality_lut(values, dataset)
+    rescale = rescale_of(dataset, frame or 0)
+    if values.ndim > 2 or (rescale.slope, rescale.intercept) == (1, 0):
+        return values
+    return values.astype(np.float64) * rescale.slope + rescale.intercept
+
+
+def _sign_extended(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Return signed values whose unused high bits repeat the sign: 12 bits in 16 may come without it."""
+    bits, size = integer(dataset.get("BitsStored")), 8 * values.dtype.itemsize
+    if values.dtype.kind != "i" or not bits or bits >= size:
+        return values
+    return (values << (size - bits)) >> (size - bits)
+
+
+def _finished(array: np.ndarray, dataset: Dataset, rescale: Rescale, provenance: dict[str, Any]) -> np.ndarray:
+    """Return values inverted if need be, in the smallest type that holds all that the header can express."""
+    array = _invert_if_needed(array, dataset, rescale, provenance)
+    whole_numbers = rescale.slope.is_integer() and rescale.intercept.is_integer()
+    if not whole_numbers or "FloatPixelData" in dataset or not np.array_equal(array, np.rint(array)):
+        return array.astype(np.float32)
+    ends = (
+        [*_range(dataset, rescale), float(array.min()), float(array.max())] if array.shape[0] == 1 else [0, array.max()]
+    )
+    low, high = np.min_scalar_type(int(min(ends))), np.min_scalar_type(int(max(ends)))
+    return np.ascontiguousarray(array.astype(np.promote_types(low, high)))
+
+
+def _invert_if_needed(array: np.ndarray, dataset: Dataset, rescale: Rescale, provenance: dict[str, Any]) -> np.ndarray:
+    provenance["inverted"] = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
+    if not provenance["inverted"]:
+        return array
+    provenance["inversion"] = "MONOCHROME1: low + high - value, over the range of the stored bits"
+    return (sum(_range(dataset, rescale)) - array.astype(np.float64)).astype(
+        array.dtype if array.dtype.kind == "f" else float
+    )
+
+
+def _range(dataset: Dataset, rescale: Rescale) -> tuple[float, float]:
+    """Return the real values of the lowest and the highest stored value."""
+    bits = integer(dataset.get("BitsStored")) or 16
+    low = -(2 ** (bits - 1)) if integer(dataset.get("PixelRepresentation")) else 0
+    return tuple(rescale.slope * v + rescale.intercept for v in (low, low + 2**bits - 1))  # type: ignore[return-value]
+
+
+def _provenance(path: Path, dataset: Dataset, frame: int | None, decoder: str, rescale: Rescale) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "frame": frame,
+        "decoder": decoder,
+        "transfer_syntax": str(syntax(dataset)),
+        "photometric": word(dataset.get("PhotometricInterpretation")),
+        "rescale": (rescale.slope, rescale.intercept),
+    }
+
+
+def _cannot_decode(path: Path, dataset: Dataset, error: Exception, frame: int | None) -> DataError:
+    code = syntax(dataset)
+    which = "pixels" if frame is None else f"frame {frame}"
+    return DataError(f"Cannot decode {which}, transfer syntax {code} ({code.name}): {first_line(error)}", where=path)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"Cannot read the file: {error.strerror}", where=path) from error
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _without_pixels(path: str, _stamp: tuple[int, int]) -> Dataset:
+    return open_header(Path(path)).dataset
+
+
+@lru_cache(maxsize=4)
+def _open_lazily(path: str, _stamp: tuple[int, int]) -> Any:
+    import highdicom  # 0.5 s, and the scan of headers never needs it
+
+    logging.getLogger("highdicom").setLevel(logging.CRITICAL)
+    return highdicom.imread(path, lazy_frame_retrieval=True)

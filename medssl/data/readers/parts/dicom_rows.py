@@ -1,0 +1,158 @@
+"""Manifest rows from a DICOM header."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, uid
+from pydicom.pixels import get_decoder
+
+from medssl.data.readers.parts.dicom_bytes import pixels_missing
+from medssl.data.readers.parts.dicom_frames import Layout, layout
+from medssl.data.readers.parts.dicom_header import (
+    Header,
+    frame_count,
+    group_item,
+    integer,
+    open_header,
+    sop_class,
+    syntax,
+    word,
+)
+
+_NOT_IMAGES = {
+    uid.MediaStorageDirectoryStorage: "a DICOMDIR, an index of other files",
+    uid.SegmentationStorage: "a segmentation: a label, not an image",
+    uid.RTDoseStorage: "a radiotherapy dose, not an image",
+}
+_WHOLE_SLIDE = uid.VLWholeSlideMicroscopyImageStorage
+_SPACINGS = {  # where a spacing may stand, best first, and what to say of it
+    "PixelSpacing": None,
+    "ImagerPixelSpacing": "spacing is at the detector (ImagerPixelSpacing), not corrected for magnification",
+    "NominalScannedPixelSpacing": "spacing is that of the film scanner",
+}
+
+
+def describe(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file, from its header alone.
+
+    Raises:
+        DataError: The header cannot be parsed.
+    """
+    header = open_header(path)
+    dataset, rows = header.dataset, _identity(header)
+    skipped = _not_an_image(header)
+    if skipped:
+        return [{**rows, "status": "skipped", "reason": skipped}]
+    problem = _why_unreadable(path, header)
+    if problem:
+        return [{**rows, "status": "unreadable", "reason": problem}]
+    found = layout(dataset)
+    if found.kind == "frames":
+        return [_described(header, found, rows, frame) for frame in range(frame_count(dataset))]
+    return [_described(header, found, rows, None)]
+
+
+def spacing_of(dataset: Dataset, frame: int | None) -> tuple[tuple[float, float] | None, str | None]:
+    """Return (row, column) spacing in mm, or None, and a remark on where it comes from."""
+    measures = group_item(dataset, frame or 0, "PixelMeasuresSequence")
+    for source in (measures, dataset):
+        for name, remark in _SPACINGS.items():
+            value = source.get(name) if source is not None else None
+            if value is None or value == "":
+                continue
+            spacing = _two_lengths(value)
+            return (spacing, remark) if spacing else (None, f"{name} is not two positive lengths: spacing unknown")
+    return None, None
+
+
+def _two_lengths(value: object) -> tuple[float, float] | None:
+    try:
+        row, column = (float(x) for x in value)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        return None
+    good = all(math.isfinite(x) and x > 0 for x in (row, column))
+    return (row, column) if good else None
+
+
+def _identity(header: Header) -> dict[str, Any]:
+    dataset = header.dataset
+    names = {
+        "patient_id": "PatientID",
+        "study_id": "StudyInstanceUID",
+        "series_id": "SeriesInstanceUID",
+        "instance_id": "SOPInstanceUID",
+        "modality": "Modality",
+        "manufacturer": "Manufacturer",
+        "model": "ManufacturerModelName",
+        "site": "InstitutionName",
+    }
+    remarks = ["no preamble and no file meta information"] if header.bare else []
+    if header.warnings:
+        remarks.append(f"{header.warnings} header values break the DICOM standard")
+    return {name: word(dataset.get(keyword)) for name, keyword in names.items()} | {"remarks": remarks}
+
+
+def _not_an_image(header: Header) -> str | None:
+    dataset, kind = header.dataset, sop_class(header.dataset)
+    if kind in _NOT_IMAGES:
+        return _NOT_IMAGES[kind]
+    has_pixels = header.pixels_at is not None or syntax(dataset) == uid.DeflatedExplicitVRLittleEndian
+    if "Rows" in dataset or has_pixels or "Image Storage" in kind.name:
+        return None
+    return f"{kind.name or 'a DICOM object'} without pixels, not an image"
+
+
+def _why_unreadable(path: Path, header: Header) -> str | None:
+    dataset = header.dataset
+    deflated = syntax(dataset) == uid.DeflatedExplicitVRLittleEndian
+    if header.pixels_at is None and not deflated:
+        return "there is no pixel data: the file is truncated, or its pixels were removed"
+    if not (integer(dataset.get("Rows")) and integer(dataset.get("Columns"))):
+        return "the header gives no rows and columns"
+    if sop_class(dataset) == _WHOLE_SLIDE:
+        return "whole-slide microscopy is not supported yet"
+    return _no_decoder(syntax(dataset)) or pixels_missing(path, header)
+
+
+def _no_decoder(code: uid.UID) -> str | None:
+    try:
+        decoder = get_decoder(code)
+    except NotImplementedError:
+        return f"there is no decoder for transfer syntax {code} ({code.name})"
+    if decoder.is_available:
+        return None
+    missing = "; ".join(sorted(decoder.missing_dependencies))
+    return f"no decoder is installed for transfer syntax {code} ({code.name}): {missing}"
+
+
+def _described(header: Header, found: Layout, identity: dict[str, Any], frame: int | None) -> dict[str, Any]:
+    dataset = header.dataset
+    spacing, remark = spacing_of(dataset, frame)
+    photometric = word(dataset.get("PhotometricInterpretation"))
+    remarks = [*identity["remarks"], *(r for r in (remark, found.remark) if r)]
+    if photometric == "MONOCHROME1":
+        remarks.append("MONOCHROME1: inverted on reading")
+    return identity | {
+        "frame": frame,
+        "status": "ok",
+        "ndim": 3 if found.kind == "volume" else 2,
+        "channels": 3 if photometric == "PALETTE COLOR" else integer(dataset.get("SamplesPerPixel")) or 1,
+        "rows": integer(dataset.Rows),
+        "columns": integer(dataset.Columns),
+        "slices": frame_count(dataset) if found.kind == "volume" else None,
+        "row_spacing_mm": spacing[0] if spacing else None,
+        "column_spacing_mm": spacing[1] if spacing else None,
+        "slice_spacing_mm": found.slice_spacing_mm,
+        "bits": integer(dataset.get("BitsStored")),
+        "photometric": photometric,
+        "laterality": _laterality(dataset, frame),
+        "remarks": remarks,
+    }
+
+
+def _laterality(dataset: Dataset, frame: int | None) -> str | None:
+    anatomy = group_item(dataset, frame or 0, "FrameAnatomySequence")
+    values = [anatomy.get("FrameLaterality") if anatomy is not None else None]
+    values += [dataset.get("ImageLaterality"), dataset.get("Laterality")]
+    return next((w for w in map(word, values) if w), None)

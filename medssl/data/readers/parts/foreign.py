@@ -1,0 +1,41 @@
+"""Formats that are known by sight and not read yet, so that a skipped file says what it is."""
+
+_UNREADABLE = {
+    b"HSF-OCT": "Heidelberg .vol (vendor OCT) is not supported yet: export it as DICOM or PNG",
+    b"CMDb": "Heidelberg .e2e (vendor OCT) is not supported yet: export it as DICOM or PNG",
+    b"FOCT": "Topcon .fda (vendor OCT) is not supported yet: export it as DICOM or PNG",
+    b"NRRD": "NRRD is not supported yet: convert it to NIfTI",
+    b"ObjectType": "MetaImage is not supported yet: convert it to NIfTI",
+    b"\x89HDF": "HDF5 is not supported: convert it to NIfTI",
+}
+_ENDINGS = {
+    ".img": "Zeiss .img (vendor OCT) or the second half of a pair; not supported yet",
+    ".e2e": "Heidelberg .e2e (vendor OCT) is not supported yet: export it as DICOM or PNG",
+    ".fda": "Topcon .fda (vendor OCT) is not supported yet: export it as DICOM or PNG",
+}
+_IMAGE_ENDINGS = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_LEFTOVERS = {".ds_store", "thumbs.db", "desktop.ini"}
+
+
+def judge(name: str, head: bytes) -> tuple[str, str]:
+    """Return (status, reason) of a file that no reader knows.
+
+    Args:
+        name: The file's name.
+        head: Its first bytes.
+    """
+    lower = name.lower()
+    if lower.startswith("._") or lower in _LEFTOVERS:
+        return "skipped", "left by an operating system, not an image"
+    if not head:
+        return "unreadable" if lower.endswith(_IMAGE_ENDINGS) else "skipped", "the file is empty"
+    for magic, reason in _UNREADABLE.items():
+        if head.startswith(magic):
+            return "unreadable", reason
+    for ending, reason in _ENDINGS.items():
+        if lower.endswith(ending):
+            return "unreadable", reason
+    if lower.endswith(_IMAGE_ENDINGS):
+        ending = "." + lower.rsplit(".", 1)[-1]
+        return "unreadable", f"named {ending}, but its content is no image format known here"
+    return "skipped", "not an image format known here"

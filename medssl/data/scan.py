@@ -1,0 +1,204 @@
+"""From folders to a manifest: every file becomes a row, read or not, with the reason where not."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medssl.data.columns import typed
+from medssl.data.labels import FILE_KEYS, join_labels, key_column, posix
+from medssl.data.manifest import Manifest, absolute, relative, sample_id
+from medssl.data.readers import HEAD_BYTES, all_readers, reader_of
+from medssl.data.readers.parts.foreign import judge
+from medssl.data.tables import read_text_table
+from medssl.errors import DataError, MedsslError
+
+Progress = Callable[[str, dict[str, Any]], None]
+_TABLES = (".csv", ".tsv", ".parquet")
+_OWN_FOLDERS = (".medssl-store",)
+_EVERY = 50  # files between two reports of progress
+
+
+def scan(
+    paths: list[Path],
+    *,
+    labels: Path | None = None,
+    site: str | None = None,
+    image_is_patient: bool = False,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Return a manifest of everything below some folders.
+
+    Args:
+        paths: Folders, image files, or a label table that names files (it is then joined, too). A manifest is
+            returned as it is.
+        labels: A label table to join.
+        site: Where the images were made, over what headers say.
+        image_is_patient: Take every image without a patient as a patient of its own.
+        progress: Called with ("scan", {"done", "total", "path"}).
+
+    Raises:
+        DataError: A path does not exist, nothing readable is there, or the label table does not fit.
+    """
+    paths = [absolute(Path(path)) for path in paths]
+    for path in paths:
+        if not path.exists():
+            raise DataError("There is no such file or folder", where=path)
+    tables = [p for p in paths if p.is_file() and p.suffix.lower() in _TABLES]
+    if len(paths) == 1 and tables and _is_manifest(tables[0]):
+        return Manifest.load(tables[0])
+    root = _root(paths)
+    rows = list(_rows(paths, root, [*tables, *([absolute(labels)] if labels else [])], progress))
+    manifest = Manifest(typed(pd.DataFrame(rows, columns=_names(rows))), root, paths[0].stem)
+    _refuse_nothing(manifest, paths)
+    for table in [*tables, *([Path(labels)] if labels else [])]:
+        manifest = join_labels(manifest, table)
+    return _with_patients(_with_site(manifest, site), image_is_patient)
+
+
+def _is_manifest(path: Path) -> bool:
+    return {"sample_id", "path", "status"} <= set(read_text_table(path).columns)
+
+
+def _root(paths: list[Path]) -> Path:
+    """Return the folder that ids and relative paths start at: the one that was named, or what several share."""
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    return folders[0] if len(folders) == 1 else Path(os.path.commonpath(folders))
+
+
+def _rows(paths: list[Path], root: Path, tables: list[Path], progress: Progress | None) -> Iterator[dict[str, Any]]:
+    found = _files(paths)
+    for done, (path, problem) in enumerate(found.items()):
+        if progress and done % _EVERY == 0:
+            progress("scan", {"done": done, "total": len(found), "path": str(path)})
+        if path in tables:
+            described = [{"status": "skipped", "reason": "a label table, joined"}]
+        else:
+            described = [{"status": "unreadable", "reason": problem}] if problem else describe(path)
+        place = relative(path, root)
+        for row in described:
+            remarks = "; ".join(row.get("remarks") or []) or None
+            yield row | {"sample_id": sample_id(place, row.get("frame")), "path": place, "remarks": remarks}
+    if progress:
+        progress("scan", {"done": len(found), "total": len(found), "path": ""})
+
+
+def describe(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of one file; whatever is wrong with it becomes a reason, never an exception."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return [{"status": "skipped", "reason": "not a regular file"}]
+        size = {"file_bytes": status.st_size}
+        with path.open("rb") as handle:
+            head = handle.read(HEAD_BYTES)
+        name = None if path.name.startswith("._") else reader_of(path, head)
+        if name is None:
+            state, reason = judge(path.name, head)
+            return [size | {"status": state, "reason": reason}]
+        return [row | size | {"format": name} for row in all_readers()[name].describe(path)]
+    except MedsslError as error:
+        return [{"status": "unreadable", "reason": error.what}]
+    except OSError as error:
+        return [{"status": "unreadable", "reason": error.strerror or type(error).__name__}]
+    except Exception as error:  # one bad file of thousands must not end the scan
+        return [{"status": "unreadable", "reason": f"its header cannot be read ({type(error).__name__})"}]
+
+
+def _files(paths: list[Path]) -> dict[Path, str | None]:
+    """Return every file once, in the order of names, with what is wrong where the file itself cannot be reached."""
+    found: dict[Path, str | None] = {}
+    for path in paths:
+        if path.is_dir():
+            found |= dict(_walk(path, set()))
+        elif path.suffix.lower() in _TABLES:
+            found |= _named_in(path)
+        else:
+            found[path] = None
+    return found
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str | None]]:
+    """Yield the files below a folder; links to folders are followed once."""
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        yield folder, f"the folder cannot be read: {error.strerror}"
+        return
+    for entry in entries:
+        if entry.name in _OWN_FOLDERS:
+            continue
+        try:
+            is_folder = entry.is_dir()
+        except OSError:
+            is_folder = False
+        if is_folder:
+            yield from _walk(Path(entry.path), seen)
+        else:
+            yield Path(entry.path), None
+
+
+def _named_in(table_path: Path) -> dict[Path, str | None]:
+    """Return the files that a label table names, relative to its folder."""
+    table = read_text_table(table_path)
+    key = key_column(table, table_path)
+    if key.lower() not in FILE_KEYS:
+        raise DataError(
+            f"The table names no files, only {key}", where=table_path, fix="Give the folder and --labels TABLE instead"
+        )
+    result: dict[Path, str | None] = {}
+    for text in table[key].dropna():
+        path = absolute(table_path.parent / posix(text))
+        result[path] = None if path.exists() else f"named in {table_path.name}, but not found at {path}"
+    return result
+
+
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _refuse_nothing(manifest: Manifest, paths: list[Path]) -> None:
+    if not len(manifest):
+        raise DataError("There are no files", where=", ".join(map(str, paths)))
+    if not (manifest.table["status"] == "ok").any():
+        reason, count = next(iter(manifest.table["reason"].value_counts().items()))
+        raise DataError(
+            f"None of {len(manifest)} files is an image that can be read; most often ({count}): {reason}",
+            where=", ".join(map(str, paths)),
+        )
+
+
+def _with_site(manifest: Manifest, site: str | None) -> Manifest:
+    """Put the given site in; where headers are trusted, point at patients that they place in two institutions."""
+    table = manifest.table
+    if site is not None:
+        return manifest.with_table(typed(table.assign(site=site)))
+    known = table[table["patient_id"].notna() & table["site"].notna()]
+    sites = known.groupby("patient_id")["site"].nunique()
+    several = sites[sites > 1]
+    if not len(several):
+        return manifest
+    return manifest.with_remarks(
+        f"{len(several)} patient ids, such as {several.index[0]}, occur at more than one site and count as different "
+        "people; give --site if they are the same"
+    )
+
+
+def _with_patients(manifest: Manifest, image_is_patient: bool) -> Manifest:
+    table = manifest.table
+    unknown = table["patient_id"].isna() & (table["status"] == "ok")
+    if not unknown.any():
+        return manifest
+    count = f"{int(unknown.sum())} of {int((table['status'] == 'ok').sum())} images"
+    if not image_is_patient:
+        return manifest.with_remarks(f"{count} have no patient_id: they can be pretrained on, but not split by patient")
+    patient = table["patient_id"].where(~unknown, table["sample_id"])
+    table = typed(table.assign(patient_id=patient))
+    return manifest.with_table(table).with_remarks(f"{count} had no patient_id and are taken as one patient each")
