@@ -3,13 +3,15 @@
 Sums of shifted copies rather than a convolution: what a sample gets does not depend on the batch it is in.
 """
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from medssl import settings as base
 from medssl.augment.parts.ranges import PositiveRange, Probability
-from medssl.augment.parts.samples import Parameters, beside, change_some, tensor
+from medssl.augment.parts.samples import Parameters, change_some, tensor
 from medssl.chance import Chance
 
 REFERENCE_SIZE = 224
@@ -57,13 +59,16 @@ def _taps(sigma: torch.Tensor) -> torch.Tensor:
 
 
 def _along(images: torch.Tensor, taps: torch.Tensor, axis: int) -> torch.Tensor:
-    reach = len(taps) - 1
+    """Blur one axis. A shift along it is a shift of the flat memory, so every sum runs over one contiguous piece."""
+    reach, n, step = len(taps) - 1, images.shape[axis], math.prod(images.shape[axis + 1 :])
     padding = [0, 0] * (images.ndim - 2)
     place = 2 * (images.ndim - 1 - axis)
     padding[place] = padding[place + 1] = reach
-    wide, n = F.pad(images, padding, mode="replicate"), images.shape[axis]
-    result = images * beside(taps[0], images)
-    for distance in range(1, reach + 1):
-        pair = wide.narrow(axis, reach - distance, n) + wide.narrow(axis, reach + distance, n)
-        result.addcmul_(pair, beside(taps[distance], images))
-    return result
+    wide = F.pad(images, padding, mode="replicate")
+    flat, result = wide.flatten(1), torch.zeros_like(wide)
+    whole = flat.shape[1] - 2 * reach * step  # beyond, a shift would leave the memory; cut off below
+    total = result.flatten(1)[:, :whole]
+    for shift in range(2 * reach + 1):
+        weights = taps[abs(shift - reach)].to(images.device, images.dtype)[:, None]
+        total.addcmul_(flat[:, shift * step : shift * step + whole], weights)
+    return result.narrow(axis, 0, n)

@@ -45,10 +45,10 @@ class Settings(base.Settings):
     crop_area: PositiveRange = (1.0, 1.0)
     crop_aspect: PositiveRange = (1.0, 1.0)
     zoom: PositiveRange = (1.0, 1.0)
-    shift: float = Field(0.0, ge=0, le=1)
-    rotation_degrees: float = Field(0.0, ge=0, le=180)
+    shift: float = Field(default=0.0, ge=0, le=1)
+    rotation_degrees: float = Field(default=0.0, ge=0, le=180)
     flip: tuple[Probability, ...] = ()
-    elastic: float = Field(0.0, ge=0, le=0.2)
+    elastic: float = Field(default=0.0, ge=0, le=0.2)
 
 
 def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Parameters:
@@ -72,7 +72,7 @@ def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Paramet
     drawn = {
         "center": center,
         "extent": extent,
-        "zoom": np.exp(chance.spawn("zoom").uniform(*np.log(settings.zoom), (1,))),
+        "zoom": np.exp(chance.spawn("zoom").uniform(*_logs(settings.zoom), size=(1,))),
         "shift": chance.spawn("shift").uniform(-settings.shift, settings.shift, (spatial_dims,)),
         "rotation_degrees": chance.spawn("rotation").uniform(-limit, limit, (planes,)),
         "flip": np.where(chance.spawn("flip").uniform(size=(spatial_dims,)) < np.asarray(flip), -1.0, 1.0),
@@ -85,11 +85,15 @@ def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Paramet
 
 def _box(chance: Chance, settings: Settings, spatial_dims: int) -> tuple[np.ndarray, np.ndarray]:
     area = chance.spawn("area").uniform(*settings.crop_area)[:, None]
-    ratios = chance.spawn("aspect").uniform(*np.log(settings.crop_aspect), (spatial_dims - 1,))
+    ratios = chance.spawn("aspect").uniform(*_logs(settings.crop_aspect), size=(spatial_dims - 1,))
     ratios = np.concatenate([ratios, np.zeros_like(area)], axis=1)
     ratios -= ratios.mean(axis=1, keepdims=True)
     extent = np.minimum(area ** (1 / spatial_dims) * np.exp(ratios), 1.0)
     return (1 - extent) * chance.spawn("place").uniform(-1, 1, (spatial_dims,)), extent
+
+
+def _logs(ends: tuple[float, float]) -> tuple[float, float]:
+    return math.log(ends[0]), math.log(ends[1])
 
 
 def matrix(parameters: Parameters, shape: tuple[int, ...]) -> torch.Tensor:
@@ -172,18 +176,21 @@ def grid(to_image: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     Equal to `F.affine_grid(..., align_corners=False)` and 20 times as fast on a CPU: sums of broadcast lines.
     """
     spatial_dims = len(size)
-    column = (-1, *[1] * spatial_dims)
-    lines = []
-    for axis, n in enumerate(size):
-        line = (torch.arange(n, dtype=torch.float64, device=to_image.device) * 2 + 1) / n - 1
-        lines.append(line.to(to_image.dtype).reshape([n if a == axis else 1 for a in range(spatial_dims)]))
-    points = []
+    axes = []
     for row in to_image.unbind(1)[::-1]:
-        point = row[:, -1].reshape(column)
-        for axis, line in enumerate(lines):
-            point = point + row[:, axis].reshape(column) * line
-        points.append(point)
-    return torch.stack(points, dim=-1)
+        *others, last = (_line(row[:, axis], n, axis, spatial_dims) for axis, n in enumerate(size))
+        axes.append((sum(others, row[:, -1].reshape(-1, *[1] * spatial_dims)), last))
+    if spatial_dims == 2:  # as complex numbers, since writing every other number costs ten times as much
+        start, last = (torch.complex(*parts) for parts in zip(*axes))
+        return torch.view_as_real(start + last)
+    return torch.stack([start + last for start, last in axes], dim=-1)
+
+
+def _line(slope: torch.Tensor, n: int, axis: int, spatial_dims: int) -> torch.Tensor:
+    """Return slope times the n pixel centres along an axis, (B, 1, ..., n, ..., 1)."""
+    centres = (torch.arange(n, dtype=torch.float64, device=slope.device) * 2 + 1) / n - 1
+    shape = [n if other == axis else 1 for other in range(spatial_dims)]
+    return (slope[:, None] * centres.to(slope.dtype)).reshape(-1, *shape)
 
 
 def warp(

@@ -1,5 +1,7 @@
 """Every image to mean 0 and standard deviation 1, the last step of every view."""
 
+import math
+
 import torch
 
 _LEAST_STD = 1 / 255
@@ -15,5 +17,6 @@ def apply(images: torch.Tensor) -> torch.Tensor:
         images: Float intensities in [0, 1].
     """
     flat = images.flatten(1)
-    deviation, mean = torch.std_mean(flat, dim=1, correction=0, keepdim=True)
-    return ((flat - mean) / deviation.clamp(min=_LEAST_STD)).reshape(images.shape)
+    centred = flat - flat.mean(dim=1, keepdim=True)
+    deviation = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / math.sqrt(flat.shape[1])
+    return centred.div_(deviation.clamp_(min=_LEAST_STD)).reshape(images.shape)

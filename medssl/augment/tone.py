@@ -29,7 +29,7 @@ class Settings(base.Settings):
     probability: Probability = 1.0
     gamma: PositiveRange = (1.0, 1.0)
     contrast: PositiveRange = (1.0, 1.0)
-    brightness: float = Field(0.0, ge=0, le=1)
+    brightness: float = Field(default=0.0, ge=0, le=1)
 
 
 def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Parameters:  # noqa: ARG001
@@ -50,9 +50,9 @@ def apply(images: torch.Tensor, parameters: Parameters) -> torch.Tensor:
     gamma, contrast, brightness = (parameters[name] for name in ("gamma", "contrast", "brightness"))
 
     def change(some: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        curved = some.clamp(0, 1).pow(beside(gamma[where], some))
+        curved = some.clamp(0, 1).log_().mul_(beside(gamma[where], some)).exp_()  # twice as fast as pow
         mean = curved.mean(dim=tuple(range(1, curved.ndim)), keepdim=True)
         factor = beside(contrast[where], some)
-        return (curved * factor + (mean * (1 - factor) + beside(brightness[where], some))).clamp_(0, 1)
+        return curved.mul_(factor).add_(mean * (1 - factor) + beside(brightness[where], some)).clamp_(0, 1)
 
     return change_some(images, (gamma != 1) | (contrast != 1) | (brightness != 0), change)

@@ -70,7 +70,7 @@ def write_images(
 
 def stored_hash(image: np.ndarray) -> str:
     """Return 32 hexadecimal digits of the bytes of a stored image."""
-    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).hexdigest()
+    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
 
 
 def _about(sample_id: str, image: Image, pixels: np.ndarray) -> dict[str, Any]:
@@ -89,7 +89,8 @@ class _GrowingArray:
 
     def __init__(self, handle: BinaryIO) -> None:
         self.handle, self.count = handle, 0
-        self.dtype, self.shape = np.dtype(np.uint8), (0,)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+        self.shape: tuple[int, ...] = (0,)
 
     def append(self, pixels: np.ndarray) -> None:
         if self.count == 0:

@@ -5,6 +5,7 @@ interruption nor the other samples of a batch change what a sample is shown. The
 can be logged, and `apply_views` makes the same views from them again.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from medssl.modalities.parts.modality import Modality
 # The operations after the geometry, in order; each stands in a recipe under the name of its file.
 _ON_GREY_VALUES = {"tone": tone, "blur": blur, "speckle": speckle, "noise": noise}
 _LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+_CACHED_PIXELS = 2**20  # 4 MB of float32 for each intermediate image
 
 ViewParameters = dict[str, Any]
 
@@ -79,21 +82,38 @@ def apply_views(
         views: As `sample_views` draws them.
         device: Where the views are made and left.
     """
-    pixels = intensities(images, device)
-    result = []
-    for view in views:
-        size = None if view["size"] is None else (view["size"],) * (images.ndim - 2)
-        shown = geometry.apply(pixels, view["geometry"], size=size)
-        for name, operation in _ON_GREY_VALUES.items():
-            shown = operation.apply(shown, view[name])
-        result.append(standardise.apply(shown))
-    return result
+    device = torch.device(device)
+    return [torch.cat([_one_view(*part, device) for part in _parts(images, view, device)]) for view in views]
+
+
+def _one_view(images: torch.Tensor, view: ViewParameters, device: torch.device) -> torch.Tensor:
+    shown = geometry.apply(intensities(images, device), view["geometry"], size=_shape(view, images))
+    for name, operation in _ON_GREY_VALUES.items():
+        shown = operation.apply(shown, view[name])
+    return standardise.apply(shown)
+
+
+def _parts(
+    images: torch.Tensor, view: ViewParameters, device: torch.device
+) -> Iterator[tuple[torch.Tensor, ViewParameters]]:
+    """Yield some samples at a time on a CPU, where intermediate images then stay in the cache, else all at once."""
+    step = max(1, _CACHED_PIXELS // images[0].numel()) if device.type == "cpu" else len(images)
+    for start in range(0, len(images), step):
+        part = slice(start, start + step)
+        some = {
+            name: {key: value[part] for key, value in drawn.items()} if isinstance(drawn, dict) else drawn
+            for name, drawn in view.items()
+        }
+        yield images[part], some
+
+
+def _shape(view: ViewParameters, images: torch.Tensor) -> tuple[int, ...] | None:
+    return None if view["size"] is None else (view["size"],) * (images.ndim - 2)
 
 
 def apply_to_masks(masks: torch.Tensor, view: ViewParameters) -> torch.Tensor:
     """Return label maps (B, 1, *spatial) warped like the images of that view, by nearest neighbour."""
-    size = None if view["size"] is None else (view["size"],) * (masks.ndim - 2)
-    return geometry.apply(masks, view["geometry"], size=size, nearest=True)
+    return geometry.apply(masks, view["geometry"], size=_shape(view, masks), nearest=True)
 
 
 def plain_view(
