@@ -6,6 +6,7 @@ the user already has; nothing is downloaded and the copy is not changed.
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from pydantic import Field, field_validator
 from medssl.data.columns import TEXT, typed
 from medssl.data.labels import join_table
 from medssl.data.manifest import Manifest, absolute
-from medssl.data.scan import scan
+from medssl.data.scan import scan, with_patients
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError, unknown_name
 from medssl.settings import Settings, load_yaml, validate
@@ -28,7 +29,6 @@ class LabelFile(Settings):
     Attributes:
         file: Its name, relative to the copy.
         optional: A copy without it is still understood, from the names of its files.
-        match: "path" if its `file` column holds paths below the copy, "name" if it holds file names only.
         columns: Other names for its columns, theirs to ours.
         ignore: Columns that are left out, with the reason in the card's remarks.
         keep: If given, the only columns that are taken besides `file`.
@@ -36,7 +36,6 @@ class LabelFile(Settings):
 
     file: str
     optional: bool = False
-    match: Literal["path", "name"] = "path"
     columns: dict[str, str] = {}
     ignore: list[str] = []
     keep: list[str] = []
@@ -148,20 +147,21 @@ def adopt(name: str, folder: Path, progress: Callable[[str, dict], None] | None 
     card, folder = load(name), absolute(folder)
     if card.not_adoptable:
         raise DataError(f"'{name}' cannot be adopted: {card.not_adoptable}", where=folder)
-    scanned = scan([folder], progress=progress)
-    below = [(scanned.path_of(row).relative_to(folder)).as_posix() for _, row in scanned.table.iterrows()]
-    part = pd.Series(below, index=scanned.table.index, dtype=TEXT)
+    scanned = replace(scan([folder], progress=progress), remarks=())
+    part = scanned.table["path"]
     chosen = part.str.contains(_plain(card.only or ""), regex=True).to_numpy(dtype=bool)
     if not chosen.any():
         raise DataError(
-            f"No file here belongs to '{name}'", where=folder, fix=f"Point at the folder of the set; see {card.homepage}"
+            f"No file here belongs to '{name}'",
+            where=folder,
+            fix=f"Point at the folder of the set; see {card.homepage}",
         )
     others = int((~chosen).sum())
     manifest = scanned.with_table(_with_path_columns(scanned.table[chosen], part[chosen], card))
     manifest = _with_labels(manifest, card, folder)
     manifest = manifest.with_table(_with_derived(_with_site(manifest.table, card), card))
-    left = [f"{others} other files in the folder are not part of the set"] if others else []
-    return manifest.with_remarks(*card.remarks, *left)
+    left = [f"{others} of {len(chosen)} files in the folder are not part of the set"] if others else []
+    return with_patients(manifest, image_is_patient=False).with_remarks(*card.remarks, *left)
 
 
 def _plain(pattern: str) -> str:
@@ -188,8 +188,6 @@ def _with_labels(manifest: Manifest, card: Card, folder: Path) -> Manifest:
     table = read_text_table(file).rename(columns=card.labels.columns)
     keep = card.labels.keep or [c for c in table.columns if c != "file"]
     table = table[["file", *(c for c in keep if c not in card.labels.ignore)]]
-    if card.labels.match == "path":
-        table = table.assign(file=[(folder / f.replace("\\", "/")).as_posix() for f in table["file"]])
     return join_table(manifest, table, where=file)
 
 

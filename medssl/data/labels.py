@@ -62,22 +62,31 @@ def join_labels(manifest: Manifest, csv_path: Path) -> Manifest:
     Raises:
         DataError: The table cannot be read, has no key column, joins nothing, or contradicts itself.
     """
-    csv_path = Path(csv_path)
-    labels = read_text_table(csv_path)
-    key = key_column(labels, csv_path)
+    return join_table(manifest, read_text_table(csv_path), Path(csv_path))
+
+
+def join_table(manifest: Manifest, labels: pd.DataFrame, where: Path) -> Manifest:
+    """Return the manifest with the columns of a label table that was read already; see `join_labels`.
+
+    Args:
+        manifest: The images.
+        labels: The table, all cells text.
+        where: The file that it came from; its folder is where relative paths may start.
+    """
+    key = key_column(labels, where)
     if key.lower() in FILE_KEYS:
-        match, hints = _match_files(manifest, labels, key, csv_path)
+        match, hints = _match_files(manifest, labels, key, where)
     else:
         match, hints = _match_ids(manifest, labels, key), []
     if not match:
         raise DataError(
             f"None of {len(labels)} rows fits an image; the first {key} is '{labels[key].iloc[0]}'"
             + (f", looked for at {hints[0]}, not found" if hints else ""),
-            where=csv_path,
+            where=where,
             fix="Give paths relative to the table's folder or to the scanned folder, with / or \\ as separator",
         )
-    _refuse_contradictions(labels, match, manifest, key, csv_path)
-    return _merged(manifest, labels, match, key, csv_path)
+    _refuse_contradictions(labels, match, manifest, key, where)
+    return _merged(manifest, labels, match, key, where)
 
 
 def key_column(labels: pd.DataFrame, where: Path) -> str:
@@ -231,7 +240,7 @@ def _match_files(
         places = [absolute(folder / path) for folder in (csv_path.parent, manifest.folder)]
         rows = next((by_path[str(p)] for p in places if str(p) in by_path), None) or _by_tail(path, by_name, relatives)
         if not pd.isna(wanted[number]):
-            rows = [r for r in rows if not pd.isna(frames[r]) and str(frames[r]) == fold(wanted[number])]
+            rows = [r for r in rows if not pd.isna(frames[r]) and str(frames[r]) == fold(str(wanted[number]))]
         if not rows:
             hints.append(places[0])
         for row in rows:

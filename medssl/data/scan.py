@@ -19,6 +19,7 @@ from medssl.errors import DataError, MedsslError
 Progress = Callable[[str, dict[str, Any]], None]
 _TABLES = (".csv", ".tsv", ".parquet")
 _OWN_FOLDERS = (".medssl-store",)
+_SLICED = ("CT", "MR", "PT")  # modalities whose single-frame objects are planes of a volume
 _EVERY = 50  # files between two reports of progress
 
 
@@ -56,7 +57,7 @@ def scan(
     _refuse_nothing(manifest, paths)
     for table in [*tables, *([Path(labels)] if labels else [])]:
         manifest = join_labels(manifest, table)
-    return _with_patients(_with_site(manifest, site), image_is_patient)
+    return with_patients(_with_site(_with_stacks_named(manifest), site), image_is_patient)
 
 
 def _is_manifest(path: Path) -> bool:
@@ -75,15 +76,34 @@ def _rows(paths: list[Path], root: Path, tables: list[Path], progress: Progress 
         if progress and done % _EVERY == 0:
             progress("scan", {"done": done, "total": len(found), "path": str(path)})
         if path in tables:
-            described = [{"status": "skipped", "reason": "a label table, joined"}]
+            described: list[dict[str, Any]] = [{"status": "skipped", "reason": "a label table, joined"}]
         else:
             described = [{"status": "unreadable", "reason": problem}] if problem else describe(path)
         place = relative(path, root)
         for row in described:
             remarks = "; ".join(row.get("remarks") or []) or None
-            yield row | {"sample_id": sample_id(place, row.get("frame")), "path": place, "remarks": remarks}
+            frame = row.get("frame")
+            number = None if frame is None else int(frame)
+            yield row | {"sample_id": sample_id(place, number), "path": place, "remarks": remarks}
     if progress:
         progress("scan", {"done": len(found), "total": len(found), "path": ""})
+
+
+def keep(manifest: Manifest, query: str | None) -> Manifest:
+    """Return the images that meet a condition, and every file that was not read with its reason.
+
+    Raises:
+        SettingsError: The condition cannot be used.
+        DataError: No image meets it.
+    """
+    if not query:
+        return manifest
+    images, others = manifest.usable(), manifest.table[manifest.table["status"] != "ok"]
+    kept = images.where(query)
+    if not len(kept):
+        raise DataError(f"None of {len(images)} images meets '{query}'", where=manifest.name)
+    both = manifest.with_table(typed(pd.concat([kept.table, others])))
+    return both.with_remarks(f"{len(kept)} of {len(images)} images meet '{query}', the others were left out")
 
 
 def describe(path: Path) -> list[dict[str, Any]]:
@@ -191,7 +211,22 @@ def _with_site(manifest: Manifest, site: str | None) -> Manifest:
     )
 
 
-def _with_patients(manifest: Manifest, image_is_patient: bool) -> Manifest:
+def _with_stacks_named(manifest: Manifest) -> Manifest:
+    """Say that slices which belong together are images of their own here."""
+    table = manifest.table
+    slices = table[(table["ndim"] == 2) & table["frame"].isna() & table["modality"].isin(_SLICED)]
+    counts = slices.groupby("series_id").size()
+    series = counts[counts > 1]
+    if not len(series):
+        return manifest
+    return manifest.with_remarks(
+        f"{int(series.sum())} slices of {len(series)} DICOM series are rows of their own: series are not stacked to "
+        "volumes yet"
+    )
+
+
+def with_patients(manifest: Manifest, image_is_patient: bool) -> Manifest:
+    """Say how many images have no patient, or take each of them as a patient of its own if that was asked for."""
     table = manifest.table
     unknown = table["patient_id"].isna() & (table["status"] == "ok")
     if not unknown.any():
