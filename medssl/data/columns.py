@@ -1,13 +1,13 @@
 """The columns of a manifest: the one place where their names, kinds and meanings stand."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 VERSION = 1
 TEXT = pd.StringDtype(na_value=np.nan)
-DTYPES = {"text": TEXT, "integer": pd.Int64Dtype(), "number": pd.Float64Dtype()}
+DTYPES: dict[str, Any] = {"text": TEXT, "integer": pd.Int64Dtype(), "number": pd.Float64Dtype()}
 STATUSES = ("ok", "unreadable", "skipped")
 
 
@@ -65,9 +65,9 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(result, index=table.index).reset_index(drop=True)
 
 
-def _convert(values: pd.Series | None, name: str, dtype: object, index: pd.Index) -> pd.Series:
+def _convert(values: pd.Series | None, name: str, dtype: Any, index: pd.Index) -> pd.Series:
     if values is None:
-        return pd.Series(pd.NA, index=index, dtype=dtype)
+        return pd.Series([None] * len(index), index=index, dtype=dtype)
     if dtype == TEXT:
         return values.map(_text, na_action="ignore").astype(TEXT)
     numbers = pd.to_numeric(values.where(values.notna() & (values.astype(str) != ""), None), errors="coerce")

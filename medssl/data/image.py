@@ -41,5 +41,5 @@ class Image:
     def pixel_hash(self) -> str:
         """Return 32 hexadecimal digits that depend on type, shape and values alone: equal pixels, equal hash."""
         digest = hashlib.blake2b(f"{self.array.dtype.str}{self.array.shape}".encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(self.array))
+        digest.update(np.ascontiguousarray(self.array).data)
         return digest.hexdigest()

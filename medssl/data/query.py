@@ -6,6 +6,7 @@ harmless methods. A condition may come from somebody else's recipe, and the whol
 
 import ast
 import re
+from typing import Any
 
 import pandas as pd
 
@@ -13,7 +14,8 @@ from medssl.errors import SettingsError, nearest
 
 _NODES = (
     ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Invert, ast.Compare, ast.Name,
-    ast.Load, ast.Constant, ast.List, ast.Tuple, ast.BinOp, ast.operator, ast.cmpop, ast.Attribute, ast.Call, ast.keyword,
+    ast.Load, ast.Constant, ast.List, ast.Tuple, ast.BinOp, ast.operator, ast.cmpop, ast.Attribute, ast.Call,
+    ast.keyword,
 )  # fmt: skip
 _METHODS = {"isna", "notna", "isnull", "notnull", "isin", "between", "str"}
 _TEXT_METHODS = {"contains", "startswith", "endswith", "lower", "upper", "len", "strip", "fullmatch"}
@@ -38,7 +40,7 @@ def choose(table: pd.DataFrame, query: str) -> pd.DataFrame:
         raise _refusal(query, f"it cannot be parsed ({error.msg})") from error
     _check(tree, query, [str(name) for name in table.columns], plain)
     try:
-        mask = table.eval(query.strip(), engine="python")
+        mask: Any = table.eval(query.strip(), engine="python")
         return table[mask.fillna(False).astype(bool)].reset_index(drop=True)
     except Exception as error:
         raise _refusal(query, f"{type(error).__name__}: {error}") from error

@@ -13,6 +13,7 @@ from medssl.data.labels import FILE_KEYS, join_labels, key_column, posix
 from medssl.data.manifest import Manifest, absolute, relative, sample_id
 from medssl.data.readers import HEAD_BYTES, all_readers, reader_of
 from medssl.data.readers.parts.foreign import judge
+from medssl.data.splits import check_given_split
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError, MedsslError
 

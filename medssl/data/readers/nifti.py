@@ -84,10 +84,11 @@ def read(path: Path, frame: int | None = None) -> Image:
     if affine is not None:
         affine = np.diag([scale, scale, scale, 1.0]) @ affine @ _PERMUTE
     if slices == 1:
-        values, spacing, affine = values[:, 0], spacing[1:], None
+        values, affine = values[:, 0], None
     provenance = {"path": str(path), "frame": frame, "inverted": False}
     remarks += _place_remarks(header)
-    return Image(np.ascontiguousarray(values), spacing, affine, None, provenance, remarks)
+    spacing_mm = spacing if values.ndim == 4 else spacing[1:]
+    return Image(np.ascontiguousarray(values), spacing_mm, affine, None, provenance, remarks)
 
 
 def _unpacked(head: bytes) -> bytes:

@@ -34,6 +34,7 @@ from medssl.data.readers.parts.dicom_rows import spacing_of
 from medssl.errors import DataError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_INTEGERS = (np.uint8, np.uint16, np.int16, np.int32, np.int64)
 _ONE_AT_A_TIME = threading.Lock()  # a lazily opened file has one position
 
 
@@ -153,11 +154,10 @@ def _finished(array: np.ndarray, dataset: Dataset, rescale: Rescale, provenance:
     whole_numbers = rescale.slope.is_integer() and rescale.intercept.is_integer()
     if not whole_numbers or "FloatPixelData" in dataset or not np.array_equal(array, np.rint(array)):
         return array.astype(np.float32)
-    ends = (
-        [*_range(dataset, rescale), float(array.min()), float(array.max())] if array.shape[0] == 1 else [0, array.max()]
-    )
-    low, high = np.min_scalar_type(int(min(ends))), np.min_scalar_type(int(max(ends)))
-    return np.ascontiguousarray(array.astype(np.promote_types(low, high)))
+    expressible = _range(dataset, rescale) if array.shape[0] == 1 else (0.0, 255.0)
+    low, high = min(*expressible, float(array.min())), max(*expressible, float(array.max()))
+    kind = next(k for k in _INTEGERS if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
+    return np.ascontiguousarray(array.astype(kind))
 
 
 def _invert_if_needed(array: np.ndarray, dataset: Dataset, rescale: Rescale, provenance: dict[str, Any]) -> np.ndarray:

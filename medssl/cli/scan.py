@@ -1,0 +1,65 @@
+"""`medssl scan`: from folders of images to a manifest."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from medssl.data.manifest import Manifest
+
+_MODALITIES = {"OPT": "oct", "CR": "cxr", "DX": "cxr"}
+
+
+def command(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Folders of images, or a label table that names files.")
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="CSV", help="A table with a column file, or an id, and labels beside it."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The manifest: .parquet, or .csv to look into.")
+    ] = Path("manifest.parquet"),
+    site: Annotated[
+        str | None, typer.Option("--site", metavar="NAME", help="Where the images were made, over what headers say.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", metavar="QUERY", help="Keep images that meet a condition: \"modality == 'OPT'\"."),
+    ] = None,
+    image_is_patient: Annotated[
+        bool, typer.Option("--image-is-patient", help="Take every image without a patient as a patient of its own.")
+    ] = False,
+) -> None:
+    """List every image below some folders in one table, with what is known of it, and what could not be read.
+
+    DICOM is recognised by content, single- and multi-frame; NIfTI, PNG, JPEG, TIFF and BMP too. Only headers are
+    read. A file that cannot be used gets a row with the reason.
+    """
+    from medssl.cli.progress import shown
+    from medssl.data.scan import keep, scan
+    from medssl.data.summary import summary
+    from medssl.errors import SettingsError
+
+    if output.suffix.lower() not in (".parquet", ".csv"):
+        raise SettingsError(f"A manifest is .parquet or .csv, but got '{output}'")
+    with shown() as progress:
+        manifest = scan(folders, labels=labels, site=site, image_is_patient=image_is_patient, progress=progress)
+    manifest = keep(manifest, where)
+    manifest.save(output)
+    for line in summary(manifest):
+        typer.echo(line)
+    typer.echo(f"wrote {output}")
+    typer.echo(f"next: medssl pretrain --modality {_modality(manifest)} --method mae --data {output}")
+
+
+def _modality(manifest: "Manifest") -> str:
+    """Return the modality to train with, or all names in brackets where the headers do not say."""
+    from medssl import discovery
+
+    known = discovery.names("modalities")
+    guesses = {_MODALITIES.get(kind) for kind in manifest.usable().table["modality"].dropna()}
+    guess = next(iter(guesses), None)
+    return guess if len(guesses) == 1 and guess in known else f"[{' or '.join(known)}]"
