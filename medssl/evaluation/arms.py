@@ -1,0 +1,218 @@
+"""Arms: what a sweep compares. Pretrained ones are named by run folders, four others are always there.
+
+`scratch` is trained end to end from random weights, `random` is probed frozen, `pixels` and `shortcut` are probes on
+what needs no learning at all. Without them a figure says nothing about pretraining.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from medssl import files
+from medssl.backbones.weights import WEIGHTS
+from medssl.errors import DataError, SettingsError
+from medssl.settings import load_yaml
+from medssl.training import runs
+
+BUILT_IN = {
+    "scratch": "the first arm's architecture, trained end to end from random weights to its plateau",
+    "random": "the first arm's architecture with random weights, frozen, best of three by validation log loss",
+    "pixels": "the image reduced to 16 x 16",
+    "shortcut": "brightness, contrast, histogram, border, source size, compressibility and device",
+}
+CHECKPOINTS = {"last": runs.LAST, "best": runs.BEST}
+
+
+class Recipe(NamedTuple):
+    """How a run sees an image: by which modality, at which size."""
+
+    modality: str
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A finished pretraining run.
+
+    Attributes:
+        name: The folder's name.
+        folder: The run folder.
+        backbone: The folder with the weights that are used.
+        settings: All resolved settings.
+        weights_hash: SHA-256 of the weights.
+    """
+
+    name: str
+    folder: Path
+    backbone: Path
+    settings: dict[str, Any]
+    weights_hash: str
+
+    @property
+    def seed(self) -> int:
+        """The seed of the pretraining."""
+        return int(self.settings["train"]["seed"])
+
+    @property
+    def recipe(self) -> Recipe:
+        """How this run sees an image."""
+        return Recipe(self.settings["modality"], int(self.settings["data"]["image_size"]))
+
+    def pretrained_on(self) -> pd.DataFrame:
+        """Return patient_key and pixel_hash of every image that was seen.
+
+        Raises:
+            DataError: The list is not there, so that overlap with test patients cannot be excluded.
+        """
+        path = self.folder / "pretrained_on.parquet"
+        if not path.is_file():
+            raise DataError(
+                f"The run '{self.name}' does not say which images it was pretrained on",
+                where=path,
+                fix="Without that list no test set can be trusted: pretrain again",
+            )
+        return pd.read_parquet(path, columns=["sample_id", "patient_key", "pixel_hash"])
+
+    def monitored_labels(self) -> int:
+        """Return how many labels the online kNN used, which chose the best checkpoint."""
+        lines = files.read_json_lines(self.folder / "metrics.jsonl")
+        return max((line.get("knn_n") or 0 for line in lines if line.get("kind") == "monitor"), default=0)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ by their seed only."""
+
+    name: str
+    runs: tuple[Pretrained, ...]
+
+
+def open_arms(arguments: Sequence[str | Path] | Mapping[str, Sequence[str | Path]], checkpoint: str) -> list[Arm]:
+    """Return the pretrained arms.
+
+    Args:
+        arguments: `NAME=RUN,RUN` or plain run folders (named after their method; those whose settings are equal
+            apart from the seed are seeds of one arm), or a dictionary of name to runs.
+        checkpoint: "last" or "best".
+
+    Raises:
+        SettingsError: No arm, a name twice or built in, a seed twice within an arm, an unknown checkpoint.
+        DataError: A folder is not a finished run.
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise SettingsError(f"Expected checkpoint 'last' or 'best', but got '{checkpoint}'")
+    named, plain = _split(arguments)
+    arms = [Arm(name, tuple(open_run(run, checkpoint) for run in folders)) for name, folders in named.items()]
+    arms += _grouped([open_run(run, checkpoint) for run in plain], {arm.name for arm in arms})
+    if not arms:
+        raise SettingsError("There is no arm to compare", fix="Give at least one pretraining run: --arms RUN")
+    for arm in arms:
+        _check_seeds(arm)
+    return arms
+
+
+def open_run(folder: Path, checkpoint: str = "last") -> Pretrained:
+    """Open a finished run.
+
+    Raises:
+        DataError: It does not exist, is not a run, is unfinished, or its weights are damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError("There is no such run folder", where=folder, fix="Give a folder that `medssl pretrain` wrote")
+    settings = _run_settings(folder)
+    if not runs.is_finished(folder):
+        raise DataError("The run is unfinished", where=folder, fix=f"Run `medssl pretrain --resume -o {folder}` first")
+    backbone = (folder / CHECKPOINTS[checkpoint]).resolve()
+    if not backbone.is_dir():
+        raise DataError(
+            "The run has no best checkpoint: it had no labels for the online kNN",
+            where=folder,
+            fix="Use --checkpoint last, or pretrain with --label",
+        )
+    files.verify_folder(backbone)
+    weights = files.sha256(backbone / WEIGHTS)
+    return Pretrained(folder.resolve().name, folder.resolve(), backbone, settings, weights)
+
+
+def _run_settings(folder: Path) -> dict[str, Any]:
+    settings = load_yaml(folder / runs.SETTINGS) if (folder / runs.SETTINGS).is_file() else None
+    if not isinstance(settings, dict) or not {"modality", "method", "data", "train"} <= settings.keys():
+        raise DataError(
+            f"This is not a pretraining run: {runs.SETTINGS} is missing or names no modality and method",
+            where=folder,
+            fix="Give a folder that `medssl pretrain` wrote",
+        )
+    return settings
+
+
+def _split(
+    arguments: Sequence[str | Path] | Mapping[str, Sequence[str | Path]],
+) -> tuple[dict[str, list[Path]], list[Path]]:
+    if isinstance(arguments, Mapping):
+        arms = {name: [Path(run) for run in folders] for name, folders in arguments.items()}
+        for name in arms:
+            _check_name(name)
+        return arms, []
+    named: dict[str, list[Path]] = {}
+    plain: list[Path] = []
+    for argument in arguments:
+        name, equals, folders = str(argument).partition("=")
+        if not equals or "/" in name or Path(argument).exists():
+            plain.append(Path(argument))
+            continue
+        _check_name(name)
+        if name in named:
+            raise SettingsError(f"The arm '{name}' is given twice", fix=f"Write --arms {name}=RUN,RUN")
+        named[name] = [Path(run) for run in folders.split(",") if run]
+    return named, plain
+
+
+def _check_name(name: str) -> None:
+    if name in BUILT_IN:
+        raise SettingsError(f"The arm name '{name}' is built in", fix="Choose another name before the =")
+    if not name.strip():
+        raise SettingsError("An arm has no name before the =", fix="Write NAME=RUN")
+
+
+def _grouped(plain: list[Pretrained], taken: set[str]) -> list[Arm]:
+    """Group runs whose settings are equal apart from the seed, and name each group."""
+    groups: dict[str, list[Pretrained]] = {}
+    for run in plain:
+        groups.setdefault(repr(_without_seed(run.settings)), []).append(run)
+    arms: list[Arm] = []
+    for group in groups.values():
+        name = _unique(group[0], taken)
+        taken = taken | {name}
+        arms.append(Arm(name, tuple(group)))
+    return arms
+
+
+def _without_seed(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**settings, "train": {name: value for name, value in settings["train"].items() if name != "seed"}}
+
+
+def _unique(run: Pretrained, taken: set[str]) -> str:
+    method, backbone = run.settings["method"], run.settings.get("backbone")
+    for name in (method, f"{method}-{backbone}", f"{method}-{run.name}"):
+        if name not in taken and name not in BUILT_IN:
+            return name
+    raise SettingsError(f"The run '{run.name}' is given twice", where=run.folder, fix="Name the arms: --arms NAME=RUN")
+
+
+def _check_seeds(arm: Arm) -> None:
+    if not arm.runs:
+        raise SettingsError(f"The arm '{arm.name}' names no run", fix=f"Write --arms {arm.name}=RUN")
+    kinds: dict[str, list[Any]] = {"seed": [run.seed for run in arm.runs], "name": [run.name for run in arm.runs]}
+    for field, values in kinds.items():
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise SettingsError(
+                f"Two runs of the arm '{arm.name}' have the {field} {twice}",
+                fix="Give runs of different seeds, or name them as different arms",
+            )
+    if len({run.recipe for run in arm.runs}) > 1:
+        raise SettingsError(f"The runs of the arm '{arm.name}' differ in modality or image size")

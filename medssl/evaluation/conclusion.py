@@ -1,0 +1,154 @@
+"""The end of a sweep: one table of predictions, every statistic from it, the map, and what a reader must know."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medssl import files
+from medssl.data.builtin import SENTENCE, is_builtin
+from medssl.evaluation import predictions
+from medssl.evaluation.arms import BUILT_IN, Arm
+from medssl.evaluation.cells import Cell, CellFolder, plain
+from medssl.evaluation.computing import Entry
+from medssl.evaluation.learners import Bench, PretrainedFeatures, ProbeLearner
+from medssl.evaluation.maps import embed
+from medssl.evaluation.plan import SweepSettings
+from medssl.evaluation.preparation import Prepared
+from medssl.evaluation.statistics import analyse
+from medssl.transfer import probe
+
+
+def conclude(
+    folder: Path,
+    settings: SweepSettings,
+    arms: Sequence[Arm],
+    prepared: Prepared,
+    bench: Bench,
+    cells: Sequence[tuple[Cell, Entry]],
+    kept: CellFolder,
+    resamples: int,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Write predictions, embeddings and results of a sweep whose cells are all finished, and return the first and last.
+
+    `results.json` is written last: where it is, the sweep is complete.
+    """
+    records = [kept.record(cell) for cell, _ in cells]
+    path = folder / "predictions.parquet"
+    table = pd.concat([kept.predictions(cell) for cell, _ in cells], ignore_index=True)
+    predictions.save(table, path, positive=prepared.label.positive_name, negative=prepared.label.negative_name)
+    table = predictions.load(path)
+    _write_map(folder, arms, bench, [entry for _, entry in cells])
+    found = analyse(
+        table,
+        primary=(settings.primary["a"], settings.primary["b"]),
+        primary_fraction=settings.primary["fraction"],
+        margin=settings.margin,
+        resamples=resamples,
+        seed=settings.seed,
+    )
+    synthetic = any(is_builtin(Path(manifest)) for manifest in (settings.data, *settings.ood.values()))
+    results = {
+        "label": {
+            "column": settings.label,
+            "positive": prepared.label.positive_name,
+            "negative": prepared.label.negative_name,
+        },
+        "validation": validation_in_words(settings),
+        "counts": prepared.counts(),
+        **found,
+        "remarks": [*remarks(settings, arms, prepared, records, synthetic), *found["statistics"]["remarks"]],
+        "synthetic": synthetic,
+        "arms": {**{arm.name: _about(arm, settings) for arm in arms}, **BUILT_IN},
+        "seconds": round(sum(record["seconds"] for record in records), 1),
+    }
+    results = plain(results)
+    files.write_json(folder / "results.json", results)
+    return table, results
+
+
+def validation_in_words(settings: SweepSettings) -> str:
+    """Return how settings were chosen, and that the labels for it were drawn inside each fraction."""
+    budget = settings.budget
+    probes = (
+        f"C of a probe among {len(probe.GRID)} values ({min(probe.GRID):g} to {max(probe.GRID):g}) by patient-grouped, "
+        f"stratified cross-validation with k = min({probe.MOST_FOLDS}, patients of the rarer class)"
+    )
+    training = (
+        f"learning rate among {len(budget.learning_rates)} values and number of steps (at most {budget.steps}) of a "
+        "trained network on a held-out third of the patients, after which the whole fraction is trained on"
+    )
+    return (
+        f"inside the fraction: every choice is made by in-distribution log loss on patients drawn as part of the "
+        f"fraction, with the same budget for every arm: {probes}; {training}"
+    )
+
+
+def remarks(
+    settings: SweepSettings, arms: Sequence[Arm], prepared: Prepared, records: Sequence[dict[str, Any]], synthetic: bool
+) -> list[str]:
+    """Return the sentences that a reader of the results must see."""
+    said = [SENTENCE.partition(": ")[2].capitalize()] if synthetic else []
+    said += prepared.remarks
+    said += _checkpoint_remarks(arms) if settings.checkpoint == "best" else []
+    said += _fixed_remarks(records)
+    said += _limit_remarks(records)
+    if 100 in settings.fractions and settings.draws > 1:
+        said.append(
+            "All draws of 100 % have the same labels: they differ in initial weights and order of training only"
+        )
+    return said
+
+
+def _checkpoint_remarks(arms: Sequence[Arm]) -> list[str]:
+    return [
+        f"The checkpoint of '{run.name}' was chosen by online kNN with {run.monitored_labels()} labels of training "
+        "patients, which no label fraction counts"
+        for arm in arms
+        for run in arm.runs
+    ]
+
+
+def _fixed_remarks(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Say where nothing could be held out, so that fixed settings were used."""
+    fixed = sorted({r["fraction"] for r in records if r["choice"]["validation_log_loss"] is None})
+    return [
+        f"At {fraction:g} % a class has fewer than two patients in some draw, so that nothing can be held out: there "
+        f"probes use C = {probe.WITHOUT_VALIDATION:g} and trained networks the budget's fixed learning rate and steps"
+        for fraction in fixed
+    ]
+
+
+def _limit_remarks(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Say which trainings were stopped by the budget and not by their plateau."""
+    limited = [r for r in records if r["choice"].get("at_limit")]
+    names = sorted({(r["arm"], r["fraction"]) for r in limited})
+    return [
+        f"The validation loss of '{arm}' at {fraction:g} % was still falling at the last step allowed: more steps "
+        "might raise it"
+        for arm, fraction in names
+    ]
+
+
+def _about(arm: Arm, settings: SweepSettings) -> dict[str, Any]:
+    first = arm.runs[0]
+    return {
+        "method": first.settings["method"],
+        "backbone": first.settings.get("backbone"),
+        "modality": first.recipe.modality,
+        "image size": first.recipe.image_size,
+        "runs": [run.name for run in arm.runs],
+        "seeds": [run.seed for run in arm.runs],
+        "checkpoint": settings.checkpoint,
+        "pretraining images": [len(run.pretrained_on()) for run in arm.runs],
+    }
+
+
+def _write_map(folder: Path, arms: Sequence[Arm], bench: Bench, entries: Sequence[Entry]) -> None:
+    random = next(entry.learner for entry in entries if entry.arm == "random")
+    sources = {arms[0].name: PretrainedFeatures(arms[0].runs[0])}
+    if isinstance(random, ProbeLearner):
+        sources["random"] = random.sources[0]  # type: ignore[assignment]
+    with files.atomic_path(folder / "embeddings.parquet") as temporary:
+        embed(bench, dict(sources)).to_parquet(temporary, index=False)

@@ -1,0 +1,33 @@
+"""Embedding maps: the test images' features in two dimensions, for eyes only."""
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+
+from medssl.evaluation.learners import Bench, Source
+
+
+def embed(bench: Bench, sources: dict[str, Source]) -> pd.DataFrame:
+    """Return the two main principal components of each arm's standardised features over all test sets.
+
+    Returns:
+        Columns arm, sample_id, x, y, label, site, test_set.
+    """
+    tables = []
+    for arm, source in sources.items():
+        features = np.concatenate([bench.features(source, test) for test in bench.tests.values()]).astype(float)
+        spread = features.std(axis=0)
+        features = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        axes = min(2, *features.shape)
+        xy = np.zeros((len(features), 2))
+        xy[:, :axes] = PCA(axes, svd_solver="full").fit_transform(features)
+        tables.append(_rows(bench).assign(arm=arm, x=xy[:, 0], y=xy[:, 1]))
+    return pd.concat(tables, ignore_index=True)[["arm", "sample_id", "x", "y", "label", "site", "test_set"]]
+
+
+def _rows(bench: Bench) -> pd.DataFrame:
+    parts = [
+        test.table[["sample_id", "site"]].assign(label=test.table["target"].astype(int), test_set=name)
+        for name, test in bench.tests.items()
+    ]
+    return pd.concat(parts, ignore_index=True)

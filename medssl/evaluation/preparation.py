@@ -1,0 +1,164 @@
+"""From manifests to a bench: labels, test sets, the training pool without any test image, and the label draws."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medssl.chance import key
+from medssl.data.labels import BinaryLabel
+from medssl.data.manifest import Manifest
+from medssl.data.splits import held_out, nested_fractions
+from medssl.errors import DataError
+from medssl.evaluation import overlap
+from medssl.evaluation.arms import Arm, Recipe
+from medssl.evaluation.cohort import Cohort, LabelSpec, Progress, gather, labelled, words_for
+from medssl.evaluation.plan import SweepSettings
+
+Draw = tuple[float, int]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a sweep works on.
+
+    Attributes:
+        pool: The images that may be trained on.
+        tests: The test sets by name, "id" first.
+        draws: For each fraction and draw, rows of the pool.
+        label: The words of the label.
+        remarks: Sentences on what was left out.
+    """
+
+    pool: Cohort
+    tests: dict[str, Cohort]
+    draws: dict[Draw, np.ndarray]
+    label: BinaryLabel
+    remarks: tuple[str, ...]
+
+    def counts(self) -> list[dict[str, Any]]:
+        """Return patients, images and positives of each test set, the pool, and each fraction and draw."""
+        sets: list[tuple[dict[str, Any], pd.DataFrame]] = [
+            ({"set": f"test: {name}"}, cohort.table) for name, cohort in self.tests.items()
+        ]
+        sets += [
+            ({"set": "training", "fraction": fraction, "draw": draw}, self.pool.table.iloc[rows])
+            for (fraction, draw), rows in self.draws.items()
+        ]
+        return [{**name, **_count(table)} for name, table in sets]
+
+
+def prepare(
+    settings: SweepSettings, arms: Sequence[Arm], data: Manifest, ood: dict[str, Manifest], progress: Progress
+) -> Prepared:
+    """Read labels, pack images, keep test images out of everything else, and draw the label fractions.
+
+    Raises:
+        SettingsError: The label column or one of its words is unknown.
+        DataError: A split has one class only, test images are in training or pretraining, or a fraction has too few
+            patients.
+    """
+    recipes = list(dict.fromkeys(run.recipe for arm in arms for run in arm.runs))
+    asked = LabelSpec(settings.label, settings.positive, settings.negative)
+    spec, *specs = words_for([data, *ood.values()], asked)
+    known, label = labelled(data, spec)
+    cohort = gather(data, known.table, "id", "id", recipes, progress)
+    pool, test, remarks = split(cohort, known, settings)
+    tests = {"id": test}
+    for (name, manifest), other in zip(ood.items(), specs, strict=True):
+        tests[name], more = out_of_distribution(manifest, name, other, label, recipes, progress)
+        remarks += more
+    for name, part in {**tests, "the training part": pool}.items():
+        _check_classes(part.table, name, label)
+    tables = {name: part.table for name, part in tests.items()}
+    overlap.check_tests(tables)
+    overlap.check_pretraining(arms, tables)
+    if settings.drop_overlap:
+        pool, told = _dropped(pool, list(tables.values()))
+        remarks.append(told)
+        _check_classes(pool.table, "the training part", label)
+    overlap.check_training(pool.table, tables)
+    return Prepared(pool, tests, draw(pool, settings), label, tuple(remarks))
+
+
+def split(cohort: Cohort, known: Manifest, settings: SweepSettings) -> tuple[Cohort, Cohort, list[str]]:
+    """Return the training pool, the in-distribution test set, and remarks.
+
+    Rows that the manifest calls 'ood' belong to neither.
+    """
+    given = cohort.table["split"].fillna("").to_numpy(dtype=object)
+    if settings.drop_overlap and (given == "test").any():
+        test = given == "test"
+    else:
+        by_id = pd.Series(held_out(known, settings.holdout), index=known.table["sample_id"])
+        test = by_id.loc[cohort.table["sample_id"]].to_numpy(bool)
+    outside = (given == "ood") & ~test
+    remarks = list(cohort.remarks)
+    if outside.any():
+        remarks.append(f"{outside.sum()} images that the manifest calls 'ood' are neither trained nor tested on here")
+    if (given == "test").any():
+        remarks.append("The test part is the one that the manifest gives")
+    else:
+        remarks.append(f"The test part is {settings.holdout:.0%} of the patients, chosen by a hash of their ids")
+    return cohort.take(np.flatnonzero(~test & ~outside)), cohort.take(np.flatnonzero(test)), remarks
+
+
+def out_of_distribution(
+    manifest: Manifest, name: str, spec: LabelSpec, label: BinaryLabel, recipes: Sequence[Recipe], progress: Progress
+) -> tuple[Cohort, list[str]]:
+    """Return a test set of another place: its rows with split 'test', or all of them where there are none."""
+    if spec.positive is None and spec.negative is None:
+        spec = replace(spec, positive=[label.positive_name], negative=[label.negative_name])
+    known, _ = labelled(manifest, spec)
+    given = (known.table["split"] == "test").fillna(False).to_numpy(bool)
+    chosen = known.table[given] if given.any() else known.table
+    cohort = gather(manifest, chosen.reset_index(drop=True), name, "ood", recipes, progress)
+    part = "its rows with split 'test'" if given.any() else "all of its labelled rows"
+    return cohort, [*cohort.remarks, f"The test set '{name}' is {part}"]
+
+
+def draw(pool: Cohort, settings: SweepSettings) -> dict[Draw, np.ndarray]:
+    """Return the rows of every fraction and draw: nested, stratified, whole patients, the same for every arm."""
+    labels = pool.table["target"].to_numpy(float)
+    patients = pool.table["patient_key"].to_numpy(dtype=object)
+    draws = [
+        nested_fractions(labels, patients, settings.fractions, number, settings.seed)
+        for number in range(settings.draws)
+    ]
+    return {(fraction, n): draws[n][fraction] for fraction in settings.fractions for n in range(settings.draws)}
+
+
+def initial_seed(settings: SweepSettings, draw: int) -> int:
+    """Return the seed of initial weights and order of a training: another for every draw."""
+    return key(settings.seed, "initial", draw) % 2**31
+
+
+def _dropped(pool: Cohort, tests: list[pd.DataFrame]) -> tuple[Cohort, str]:
+    shared = overlap.shares(pool.table, tests)
+    patients = pool.table["patient_key"][shared].nunique()
+    told = f"{shared.sum()} training images of {patients} patients were left out: they share patient or pixels with"
+    return pool.take(np.flatnonzero(~shared)), f"{told} a test image"
+
+
+def _check_classes(table: pd.DataFrame, name: str, label: BinaryLabel) -> None:
+    found = set(table["target"])
+    if len(found) < 2:
+        only = {1.0: label.positive_name, 0.0: label.negative_name}
+        said = f"only '{only[found.pop()]}'" if found else "no labelled image"
+        part = name if name.startswith("the ") else f"the test set '{name}'"
+        raise DataError(
+            f"In {part} there is {said} in the label column; both classes are needed",
+            fix="Use a label with both classes in every part, or another split",
+        )
+
+
+def _count(table: pd.DataFrame) -> dict[str, int]:
+    positive = table["target"] == 1
+    return {
+        "patients": int(table["patient_key"].nunique()),
+        "images": len(table),
+        "positive patients": int(table["patient_key"][positive].nunique()),
+        "positive images": int(positive.sum()),
+    }

@@ -1,0 +1,134 @@
+"""A label-fraction sweep: every arm on the same nested label draws, in and out of distribution.
+
+The plan is written down first, then cells are computed one by one and kept, then one table of predictions is put
+together and every statistic is computed from it. Interrupted at any moment, it goes on with the cells that are left.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medssl import files
+from medssl.data.manifest import Manifest
+from medssl.evaluation import plan
+from medssl.evaluation.arms import BUILT_IN, open_arms
+from medssl.evaluation.bootstrap import RESAMPLES
+from medssl.evaluation.cells import CellFolder
+from medssl.evaluation.cohort import Progress
+from medssl.evaluation.computing import Interrupt, compute, entries, plan_cells
+from medssl.evaluation.conclusion import conclude
+from medssl.evaluation.learners import Bench
+from medssl.evaluation.plan import SweepSettings
+from medssl.evaluation.preparation import prepare
+from medssl.training.device import open_device
+from medssl.training.stopping import StopSignals
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep, or a plan, where `results` is empty.
+
+    Attributes:
+        folder: Where it lies, or would.
+        settings: The plan.
+        cells: How many cells there are.
+        predictions: One row a prediction.
+        results: Every statistic, as in `results.json`.
+    """
+
+    folder: Path
+    settings: SweepSettings
+    cells: int
+    predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def sweep(
+    arms: Sequence[str | Path] | Mapping[str, Sequence[str | Path]],
+    manifest: Path,
+    label: str,
+    *,
+    ood: Sequence[Path] = (),
+    positive: list[str] | None = None,
+    negative: list[str] | None = None,
+    fractions: Sequence[float] = (1, 5, 10, 33, 100),
+    draws: int = 5,
+    mode: str = "probe",
+    drop_overlap: str | None = None,
+    checkpoint: str = "last",
+    margin: float = 0.02,
+    primary: str | None = None,
+    seed: int = 0,
+    budget: Mapping[str, Any] | None = None,
+    resamples: int = RESAMPLES,
+    device: str = "auto",
+    out: Path | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Compare arms over label fractions, in and out of distribution.
+
+    Args:
+        arms: Run folders or `NAME=RUN,RUN`, or a dictionary of name to run folders (the seeds of that arm).
+        manifest: The in-distribution manifest; its held-out patients are the test set.
+        label: Its label column.
+        ood: Manifests of other places.
+        positive: Words of the label that count as positive.
+        negative: Words that count as negative.
+        fractions: Per cent of the training patients that are labelled.
+        draws: Label draws a fraction.
+        mode: "probe" or "finetune".
+        drop_overlap: "train" leaves out training images that share patient or pixels with a test image.
+        checkpoint: "last", or "best" by online kNN.
+        margin: The smallest AUROC difference that matters.
+        primary: The arm of the primary comparison, the first unless named.
+        seed: Of draws, folds, initial weights and resamples.
+        budget: Changes to `medssl.transfer.finetune.Budget`.
+        resamples: Of the bootstrap, for AUROC.
+        device: "auto", "cpu" or "cuda".
+        out: The sweep's folder.
+        resume: Go on in it, or in the newest unfinished sweep with equal settings.
+        dry_run: Plan only; nothing is written.
+        progress: Told "plan" (folder, cells), "pack", "cell" (done, total, seconds_left, arm, run, fraction, draw),
+            "statistics".
+
+    Raises:
+        SettingsError: A name or value is not valid.
+        DataError: The data cannot be used, or test images are in training or pretraining.
+        StorageError: The folder is in use, not empty, or cannot be written.
+        StoppedError: A signal asked to stop; finished cells are kept.
+    """
+    opened = open_arms(arms, checkpoint)
+    data, others = Manifest.load(manifest), plan.open_ood(ood)
+    settings = plan.resolve(
+        opened, (Path(manifest), data), others, fractions=fractions, primary=primary, drop_overlap=drop_overlap,
+        budget=budget, label=label, positive=positive or None, negative=negative or None, draws=draws, mode=mode,
+        seed=seed, checkpoint=checkpoint, margin=margin,
+    )  # fmt: skip
+    folder = plan.choose_folder(settings, None if out is None else Path(out), resume)
+    tell = progress or _silent
+    total = len(settings.fractions) * draws * (sum(len(arm.runs) for arm in opened) + len(BUILT_IN))
+    tell("plan", {"folder": str(folder), "cells": total, "settings": settings.model_dump(mode="json")})
+    if dry_run:
+        return Sweep(folder, settings, total)
+    with files.claimed(folder, resume=resume), StopSignals() as signals:
+        plan.write_settings(settings, folder)
+        interrupt = Interrupt(signals)
+        prepared = prepare(settings, opened, data, {name: other for name, (_, other) in others.items()}, tell)
+        bench = Bench(
+            prepared.pool, prepared.tests, folder, open_device(device), settings.budget, settings.seed, [interrupt]
+        )
+        listed, kept = entries(opened, bench, settings.mode), CellFolder(folder / "cells")
+        cells = plan_cells(listed, bench, prepared.draws, settings)
+        compute(cells, bench, prepared.draws, settings, kept, tell, interrupt)
+        tell("statistics", {})
+        table, results = conclude(folder, settings, opened, prepared, bench, cells, kept, resamples)
+    return Sweep(folder, settings, total, table, results)
+
+
+def _silent(kind: str, values: dict[str, Any]) -> None:
+    """Tell nobody."""

@@ -1,0 +1,60 @@
+"""Labelled images as transfer sees them: rows of a packed store with label and patient, and their views."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from medssl.batch import Batch
+from medssl.data.loader import Loader
+from medssl.data.store import Store
+from medssl.methods.parts.wish import ViewWish
+from medssl.modalities.parts.modality import Modality
+from medssl.training.views import make_views, plain_view
+
+_WEAK = [ViewWish(count=1, strength="weak")]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some images of a store.
+
+    Attributes:
+        store: The packed images.
+        rows: (N,) places in the store.
+        patients: (N,) patient keys.
+        labels: (N,) of 0 and 1, NaN where unknown.
+        modality: Whose views are shown.
+    """
+
+    store: Store
+    rows: np.ndarray
+    patients: np.ndarray
+    labels: np.ndarray
+    modality: Modality
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, index: np.ndarray) -> "Examples":
+        """Return the examples at those places."""
+        return replace(self, rows=self.rows[index], patients=self.patients[index], labels=self.labels[index])
+
+    def loader(self, batch_size: int, seed: int) -> Loader:
+        """Return shuffled batches with labels; fewer images than a batch are one batch."""
+        labels = np.full(len(self.store), np.nan)
+        labels[self.rows] = self.labels
+        return Loader(self.store, self.rows, batch_size, seed, workers=0, labels=labels)
+
+    def plain(self, size: int, device: torch.device) -> Iterator[torch.Tensor]:
+        """Yield views without augmentation, in order, (B, C, *spatial) float32 with B at most `size`."""
+        for start in range(0, len(self), size):
+            rows = self.rows[start : start + size]
+            unnamed = [""] * len(rows)
+            batch = Batch(torch.from_numpy(self.store.images[rows]), unnamed, list(unnamed), unnamed)
+            yield plain_view(batch, self.modality, device)
+
+    def augmented(self, batch: Batch, seed: int, epoch: int, device: torch.device) -> torch.Tensor:
+        """Return one weakly augmented view of each image, (B, C, *spatial) float32."""
+        return make_views(batch, _WEAK, self.modality, seed, epoch, device)[0]

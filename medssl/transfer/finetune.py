@@ -1,0 +1,312 @@
+"""Fine-tuning and training from scratch: the whole network with a linear head, to the plateau of its validation loss.
+
+Learning rate and number of steps are chosen inside the label set: a patient-grouped, stratified third is held out,
+every learning rate is trained for a while, the one of lower validation log loss goes on until that loss has stopped
+falling, and then the whole label set is trained in the same way for the chosen number of steps. Scratch and
+pretrained backbones get the same budget.
+
+Scores come from an exponential moving average of the weights (Polyak and Juditsky, SIAM J. Control Optim. 1992), so
+that stopping early does not mean stopping at a high learning rate.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from medssl.batch import Batch
+from medssl.chance import key
+from medssl.data.loader import Loader
+from medssl.data.splits import grouped_folds
+from medssl.settings import Settings
+from medssl.training.device import Device
+from medssl.training.loop import Hook, Plan, Training
+from medssl.training.optim import parameter_groups
+from medssl.transfer.examples import Examples
+from medssl.transfer.probe import fewest_patients, log_loss
+
+_HELD_OUT_PARTS = 3
+
+
+class Budget(Settings):
+    """What every arm may spend on finding its settings.
+
+    Attributes:
+        learning_rates: Tried peak learning rates of AdamW.
+        steps: The most optimizer steps of one training.
+        batch_size: Images a step.
+        check_every: Validation loss is looked at after so many steps.
+        patience: Checks without a lower validation loss after which the plateau is reached.
+        race_checks: Checks after which only the better learning rate goes on.
+        warmup_steps: Steps from a learning rate of 0 to its peak.
+        weight_decay: AdamW's.
+        layer_decay: Factor on the learning rate from one transformer block to the one below it, for pretrained
+            transformers only (Bao et al., ICLR 2022; 0.65 is MAE's value for ViT-B, He et al., CVPR 2022, table 9).
+        average: The most weight that the moving average keeps of its past at a step.
+        fixed_learning_rate: Used where a class has fewer than two patients.
+        fixed_steps: Likewise.
+    """
+
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3)
+    steps: int = 400
+    batch_size: int = 32
+    check_every: int = 20
+    patience: int = 4
+    race_checks: int = 3
+    warmup_steps: int = 20
+    weight_decay: float = 0.05
+    layer_decay: float = 0.65
+    average: float = 0.95
+    fixed_learning_rate: float = 3e-4
+    fixed_steps: int = 100
+
+
+class Classifier(nn.Module):
+    """A backbone with a linear head on its pooled features, (B, C, *spatial) -> (B,) logits."""
+
+    def __init__(self, backbone: Any) -> None:
+        """Put a head that starts at zero on the backbone."""
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.width, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        return self.head(self.backbone(views).pooled)[:, 0]
+
+    @torch.inference_mode()
+    def score(self, examples: Examples, device: torch.device, batch_size: int = 128) -> np.ndarray:
+        """Return the probability of the positive class for every example, (N,)."""
+        training = self.training
+        self.eval()
+        scores = [torch.sigmoid(self(view).float()).cpu().numpy() for view in examples.plain(batch_size, device)]
+        self.train(training)
+        return np.concatenate(scores).astype(float)
+
+
+class LabelTask:
+    """Cross-entropy of the label, on one weakly augmented view an image (a task of the training loop)."""
+
+    def __init__(
+        self, classifier: Classifier, examples: Examples, loader: Loader, layer_decay: float, seed: int
+    ) -> None:
+        """Say what is trained, on whose views, and how strongly lower layers are held back."""
+        self.module: nn.Module = classifier
+        self.examples, self.loader = examples, loader
+        self.layer_decay, self.seed = layer_decay, seed
+
+    def groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Return the optimizer's groups, one a layer."""
+        return by_layer(self.module.backbone, parameter_groups(self.module, weight_decay), self.layer_decay)
+
+    def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        """Return the binary cross-entropy."""
+        device = next(module.parameters()).device
+        view = self.examples.augmented(batch, self.seed, self.loader.epoch_of(step), device)
+        target = torch.as_tensor(batch.label, device=device)
+        return {"loss": functional.binary_cross_entropy_with_logits(module(view), target)}
+
+    def after_step(self, step: int, total: int) -> None:
+        """Nothing follows a step."""
+
+
+def by_layer(backbone: Any, groups: list[dict[str, Any]], decay: float) -> list[dict[str, Any]]:
+    """Split optimizer groups by layer, with a learning rate scaled by decay^(layers above it); the head has scale 1."""
+    if decay == 1.0:
+        return groups
+    top = backbone.layer_count - 1
+    above = {id(p): top - backbone.layer_index(name) for name, p in backbone.named_parameters()}
+    return [
+        {**group, "params": [p for p in group["params"] if above.get(id(p), 0) == depth], "scale": decay**depth}
+        for group in groups
+        for depth in sorted({above.get(id(p), 0) for p in group["params"]})
+    ]
+
+
+class Average(Hook):
+    """The moving average of the weights, w <- m w + (1 - m) v with m = min(average, (1 + step) / (10 + step))."""
+
+    name = "average"
+
+    def __init__(self, module: Classifier, most: float) -> None:
+        """Start from the weights as they are."""
+        self.module, self.most = copy.deepcopy(module).requires_grad_(False), most
+
+    @torch.no_grad()
+    def after_step(self, training: Training) -> None:
+        """Move towards the weights just trained; counters are copied."""
+        keep = min(self.most, (1 + training.step) / (10 + training.step))
+        for mine, theirs in zip(_tensors(self.module), _tensors(training.task.module), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, 1 - keep)
+            else:
+                mine.copy_(theirs)
+
+
+def _tensors(module: nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+class Watch(Hook):
+    """Validation log loss of the averaged weights; ends the training on its plateau or after `checks` of them."""
+
+    name = "watch"
+
+    def __init__(self, average: Average, held_out: Examples, budget: Budget, device: torch.device) -> None:
+        """Say whose loss is watched on what."""
+        self.average, self.held_out, self.budget, self.device = average, held_out, budget, device
+        self.losses: list[float] = []
+        self.checks: int | None = None
+
+    def after_step(self, training: Training) -> None:
+        """Check at every `check_every` steps."""
+        if training.step % self.budget.check_every and training.step != training.plan.steps:
+            return
+        self.losses.append(log_loss(self.held_out.labels, self.average.module.score(self.held_out, self.device)))
+        if self.finished or len(self.losses) == self.checks:
+            training.stop()
+
+    @property
+    def best(self) -> int:
+        """The check with the lowest loss, from 0."""
+        return int(np.argmin(self.losses))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the plateau is reached."""
+        return len(self.losses) - 1 - self.best >= self.budget.patience
+
+
+class _StopAt(Hook):
+    name = "stop"
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, training: Training) -> None:
+        if training.step >= self.step:
+            training.stop()
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training starts from.
+
+    Attributes:
+        backbone: Given a seed, makes a fresh backbone (pretrained ones ignore it).
+        pretrained: Whether layer decay applies.
+    """
+
+    backbone: Callable[[int], nn.Module]
+    pretrained: bool
+
+
+@dataclass(frozen=True)
+class Racer:
+    """One learning rate in the search."""
+
+    rate: float
+    training: Training
+    watch: Watch
+
+
+def search(
+    start: Start, examples: Examples, budget: Budget, device: Device, seed: int, hooks: Sequence[Hook] = ()
+) -> dict[str, Any]:
+    """Choose learning rate and number of steps inside a label set.
+
+    Args:
+        start: Where every training starts from.
+        examples: The label set, both classes present.
+        budget: What may be spent.
+        device: Where networks run.
+        seed: Decides the held-out third, initial weights, order and views.
+        hooks: What else happens at every training step.
+
+    Returns:
+        `learning_rate`, `steps`, `validation_log_loss` (None where nothing could be held out), `held_out` (images),
+        `at_limit` (the loss was still falling at the last step allowed), `tried`.
+    """
+    fewest = fewest_patients(examples.labels, examples.patients)
+    if fewest < 2:
+        fixed = {"learning_rate": budget.fixed_learning_rate, "steps": budget.fixed_steps}
+        return {**fixed, "validation_log_loss": None, "held_out": 0, "at_limit": False, "tried": []}
+    held = grouped_folds(examples.labels, examples.patients, min(_HELD_OUT_PARTS, fewest), seed)[0]
+    kept = np.setdiff1d(np.arange(len(examples)), held)
+    racers = [
+        _racer(start, examples.take(kept), examples.take(held), rate, budget, device, seed)
+        for rate in budget.learning_rates
+    ]
+    for racer in racers:
+        racer.training.hooks = (*racer.training.hooks, *hooks)
+        racer.watch.checks = budget.race_checks if len(racers) > 1 else None
+        racer.training.run()
+    best = min(racers, key=lambda racer: min(racer.watch.losses))
+    if not best.watch.finished and best.training.step < budget.steps:
+        best.watch.checks, best.training.stopped = None, False
+        best.training.run()
+    return _chosen(best, racers, len(held), budget)
+
+
+def _chosen(best: Racer, racers: list[Racer], held: int, budget: Budget) -> dict[str, Any]:
+    losses = best.watch.losses
+    return {
+        "learning_rate": best.rate,
+        "steps": min(budget.steps, (best.watch.best + 1) * budget.check_every),
+        "validation_log_loss": min(losses),
+        "held_out": held,
+        "at_limit": best.training.step >= budget.steps and best.watch.best == len(losses) - 1,
+        "tried": [{"learning_rate": racer.rate, "losses": racer.watch.losses} for racer in racers],
+    }
+
+
+def _racer(
+    start: Start, kept: Examples, held: Examples, rate: float, budget: Budget, device: Device, seed: int
+) -> Racer:
+    training, average = _training(start, kept, rate, budget, device, seed)
+    watch = Watch(average, held, budget, device.target)
+    training.hooks = (average, watch)
+    return Racer(rate, training, watch)
+
+
+def train(
+    start: Start,
+    examples: Examples,
+    learning_rate: float,
+    steps: int,
+    budget: Budget,
+    device: Device,
+    seed: int,
+    hooks: Sequence[Hook] = (),
+) -> Classifier:
+    """Train on all examples for `steps` of the schedule that `search` followed, and return the averaged classifier."""
+    training, average = _training(start, examples, learning_rate, budget, device, seed)
+    training.hooks = (average, _StopAt(steps), *hooks)
+    training.run()
+    return average.module
+
+
+def _training(
+    start: Start, examples: Examples, rate: float, budget: Budget, device: Device, seed: int
+) -> tuple[Training, Average]:
+    classifier = Classifier(start.backbone(seed)).to(device.target)
+    plan = Plan(
+        steps=budget.steps,
+        learning_rate=rate,
+        warmup_steps=min(budget.warmup_steps, budget.steps // 2),
+        weight_decay=budget.weight_decay,
+        betas=(0.9, 0.999),
+        clip_norm=1.0,
+        seed=key(seed, "fine-tune"),
+    )
+    decays = start.pretrained and "tokens" in getattr(classifier.backbone, "OFFERS", ())
+    loader = examples.loader(budget.batch_size, seed)
+    task = LabelTask(classifier, examples, loader, budget.layer_decay if decays else 1.0, seed)
+    training = Training(task, loader, plan, device)
+    return training, Average(classifier, budget.average)
