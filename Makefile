@@ -17,7 +17,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: setup
-	$(BIN)/medssl run demo
+	$(BIN)/medssl run quick -o demo --resume
 
 test: setup
 	$(BIN)/python -m pytest

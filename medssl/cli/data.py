@@ -35,13 +35,15 @@ def adopt(
     out: Path = typer.Option(None, "-o", "--out", help="The manifest, .parquet or .csv.  [default: NAME.parquet]"),
 ) -> None:
     """Turn a copy of a public dataset into a manifest: labels, patients, sites and remarks as its card says."""
-    from medssl.cli.progress import counting
-    from medssl.cli.scan import summary
+    from medssl.cli.progress import shown
     from medssl.data import cards
+    from medssl.data.summary import summary
 
-    with counting("files") as progress:
+    with shown() as progress:
         manifest = cards.adopt(name, folder, progress=progress)
     target = out or Path(f"{name}.parquet")
     manifest.save(target)
-    typer.echo(summary(manifest))
-    typer.echo(f"Manifest: {target}")
+    for line in summary(manifest):
+        typer.echo(line)
+    typer.echo(f"wrote {target}")
+    typer.echo(f"next: medssl pretrain --modality {cards.load(name).modality} --method mae --data {target}")

@@ -1,6 +1,7 @@
 """`medssl run`: a recipe, stage by stage."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -19,7 +20,7 @@ def command(
 ) -> None:
     """Run a recipe: pretraining, sweep and report in one resumable command. Without a name: list the recipes."""
     from medssl import stages
-    from medssl.cli.progress import Progress
+    from medssl.cli.progress import shown
     from medssl.settings import parse_overrides
 
     if not recipe:
@@ -32,7 +33,7 @@ def command(
     if dry_run:
         typer.echo("\n".join(stages.commands(loaded, target, data=data, ood=ood)))
         return
-    with Progress() as progress:
+    with shown() as display:
         folders = stages.run(
             recipe,
             target,
@@ -43,7 +44,26 @@ def command(
             negative=negative or None,
             settings=parse_overrides(settings),
             resume=resume,
-            progress=progress,
+            progress=Narrator(display),
         )
     for folder in folders:
         typer.echo(f"Report: {folder / 'report.html'}")
+
+
+class Narrator:
+    """Print each stage's command and plan, and hand everything else on to the display."""
+
+    def __init__(self, display: Any) -> None:
+        """Say who shows the rest."""
+        self.display = display
+
+    def __call__(self, kind: str, values: dict[str, Any]) -> None:
+        """Take an event."""
+        from medssl.cli import pretrain, sweep
+
+        if kind == "stage":
+            typer.echo(f"\n$ {values['command']}", err=True)
+        elif "prepared" in values:
+            pretrain.Narrator(self.display)(kind, values)
+        else:
+            sweep.Narrator(self.display)(kind, values)
