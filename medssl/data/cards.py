@@ -17,7 +17,8 @@ from pydantic import Field, field_validator
 from medssl.data.columns import TEXT, typed
 from medssl.data.labels import join_table
 from medssl.data.manifest import Manifest, absolute
-from medssl.data.scan import scan, with_patients
+from medssl.data.remarks import with_patients
+from medssl.data.scan import scan
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError, unknown_name
 from medssl.settings import Settings, load_yaml, validate

@@ -2,24 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from medssl.data.columns import KNOWN, typed
-from medssl.data.manifest import Manifest, absolute
+from medssl.data.label_matching import FILE_KEYS, key_column, match_files, match_ids
+from medssl.data.manifest import Manifest
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError, SettingsError, nearest, unknown_name
 
-FILE_KEYS = ("file", "path", "image", "filename", "file_name", "filepath", "file_path", "image_path", "image_id")
-_ID_KEYS = {
-    "instance_id": ("instance_id", "sopinstanceuid"),
-    "series_id": ("series_id", "seriesinstanceuid"),
-    "study_id": ("study_id", "studyinstanceuid"),
-    "patient_id": ("patient_id", "patientid", "patient"),
-}
 _MAY_REPLACE = (
     "patient_id",
     "study_id",
@@ -75,42 +69,18 @@ def join_table(manifest: Manifest, labels: pd.DataFrame, where: Path) -> Manifes
     """
     key = key_column(labels, where)
     if key.lower() in FILE_KEYS:
-        match, hints = _match_files(manifest, labels, key, where)
+        match, hint = match_files(manifest, labels, key, where)
     else:
-        match, hints = _match_ids(manifest, labels, key), []
+        match, hint = match_ids(manifest, labels, key), ""
     if not match:
         raise DataError(
             f"None of {len(labels)} rows fits an image; the first {key} is '{labels[key].iloc[0]}'"
-            + (f", looked for at {hints[0]}, not found" if hints else ""),
+            + (f", looked for at {hint}, not found" if hint else ""),
             where=where,
             fix="Give paths relative to the table's folder or to the scanned folder, with / or \\ as separator",
         )
     _refuse_contradictions(labels, match, manifest, key, where)
     return _merged(manifest, labels, match, key, where)
-
-
-def key_column(labels: pd.DataFrame, where: Path) -> str:
-    """Return the name of the column that says which image a row is about.
-
-    Raises:
-        DataError: There is none.
-    """
-    by_lower = {str(name).lower(): str(name) for name in reversed(labels.columns)}
-    for name in (*FILE_KEYS, *(alias for names in _ID_KEYS.values() for alias in names)):
-        if name in by_lower:
-            return by_lower[name]
-    found = ", ".join(map(str, labels.columns))
-    raise DataError(
-        f"The table has no column that names images, only {found}",
-        where=where,
-        fix="Add a column 'file' with paths, or 'instance_id', 'study_id' or 'patient_id'",
-    )
-
-
-def posix(text: str) -> str:
-    """Return a path with forward slashes, without `./` in front, whichever system it was written on."""
-    path = text.strip().replace("\\", "/")
-    return path[2:] if path.startswith("./") else path
 
 
 def spellings(words: Iterable[str]) -> dict[str, list[str]]:
@@ -215,62 +185,6 @@ def _refuse_spellings(words: list[str], where: str) -> None:
 
 def _is_number(word: str) -> bool:
     return fold(word).lstrip("-").isdigit()
-
-
-def _match_files(
-    manifest: Manifest, labels: pd.DataFrame, key: str, csv_path: Path
-) -> tuple[dict[int, list[int]], list[Path]]:
-    """Return {manifest row: [label rows]} and the places where labels without an image were looked for."""
-    table = manifest.table
-    by_path, by_name = defaultdict(list), defaultdict(list)
-    relatives = []
-    for row, text in enumerate(table["path"]):
-        by_path[str(absolute(manifest.folder / text))].append(row)
-        by_name[PurePosixPath(text).name].append(row)
-        relatives.append(PurePosixPath(text).parts)
-    frames = table["frame"].tolist()
-    frame_key = next((str(c) for c in labels.columns if str(c).lower() == "frame"), None)
-    wanted = labels[frame_key].tolist() if frame_key else [None] * len(labels)
-    match: dict[int, list[int]] = defaultdict(list)
-    hints = []
-    for number, text in enumerate(labels[key]):
-        if pd.isna(text):
-            continue
-        path = posix(text)
-        places = [absolute(folder / path) for folder in (csv_path.parent, manifest.folder)]
-        rows = next((by_path[str(p)] for p in places if str(p) in by_path), None) or _by_tail(path, by_name, relatives)
-        if not pd.isna(wanted[number]):
-            rows = [r for r in rows if not pd.isna(frames[r]) and str(frames[r]) == fold(str(wanted[number]))]
-        if not rows:
-            hints.append(places[0])
-        for row in rows:
-            match[row].append(number)
-    return match, hints
-
-
-def _by_tail(path: str, by_name: dict[str, list[int]], relatives: list[tuple[str, ...]]) -> list[int]:
-    """Return the rows of the one file whose path ends in `path`, or that `path`, written elsewhere, ends in."""
-    parts = PurePosixPath(path).parts
-    fitting = [
-        row
-        for row in by_name.get(PurePosixPath(path).name, [])
-        if _ends_with(relatives[row], parts) or _ends_with(parts, relatives[row])
-    ]
-    return fitting if len({relatives[row] for row in fitting}) == 1 else []
-
-
-def _ends_with(longer: tuple[str, ...], tail: tuple[str, ...]) -> bool:
-    return longer[-len(tail) :] == tail
-
-
-def _match_ids(manifest: Manifest, labels: pd.DataFrame, key: str) -> dict[int, list[int]]:
-    column = next(name for name, aliases in _ID_KEYS.items() if key.lower() in aliases)
-    numbers = defaultdict(list)
-    for number, value in enumerate(labels[key]):
-        if not pd.isna(value):
-            numbers[value].append(number)
-    cells = enumerate(manifest.table[column])
-    return {row: numbers[value] for row, value in cells if not pd.isna(value) and value in numbers}
 
 
 def _refuse_contradictions(

@@ -9,18 +9,18 @@ from typing import Any
 import pandas as pd
 
 from medssl.data.columns import typed
-from medssl.data.labels import FILE_KEYS, join_labels, key_column, posix
+from medssl.data.label_matching import FILE_KEYS, key_column, posix
+from medssl.data.labels import join_labels
 from medssl.data.manifest import Manifest, absolute, relative, sample_id
 from medssl.data.readers import HEAD_BYTES, all_readers, reader_of
 from medssl.data.readers.parts.foreign import judge
-from medssl.data.splits import check_given_split
+from medssl.data.remarks import leaking_split, several_sites, unstacked, with_patients
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError, MedsslError
 
 Progress = Callable[[str, dict[str, Any]], None]
 _TABLES = (".csv", ".tsv", ".parquet")
 _OWN_FOLDERS = (".medssl-store",)
-_SLICED = ("CT", "MR", "PT")  # modalities whose single-frame objects are planes of a volume
 _EVERY = 50  # files between two reports of progress
 
 
@@ -58,7 +58,10 @@ def scan(
     _refuse_nothing(manifest, paths)
     for table in [*tables, *([Path(labels)] if labels else [])]:
         manifest = join_labels(manifest, table)
-    return with_patients(_with_site(_with_stacks_named(manifest), site), image_is_patient)
+    manifest = manifest.with_table(typed(manifest.table.assign(site=site))) if site is not None else manifest
+    manifest = manifest.with_remarks(*unstacked(manifest), *several_sites(manifest))
+    manifest = with_patients(manifest, image_is_patient)
+    return manifest.with_remarks(*leaking_split(manifest))
 
 
 def _is_manifest(path: Path) -> bool:
@@ -194,47 +197,3 @@ def _refuse_nothing(manifest: Manifest, paths: list[Path]) -> None:
             f"None of {len(manifest)} files is an image that can be read; most often ({count}): {reason}",
             where=", ".join(map(str, paths)),
         )
-
-
-def _with_site(manifest: Manifest, site: str | None) -> Manifest:
-    """Put the given site in; where headers are trusted, point at patients that they place in two institutions."""
-    table = manifest.table
-    if site is not None:
-        return manifest.with_table(typed(table.assign(site=site)))
-    known = table[table["patient_id"].notna() & table["site"].notna()]
-    sites = known.groupby("patient_id")["site"].nunique()
-    several = sites[sites > 1]
-    if not len(several):
-        return manifest
-    return manifest.with_remarks(
-        f"{len(several)} patient ids, such as {several.index[0]}, occur at more than one site and count as different "
-        "people; give --site if they are the same"
-    )
-
-
-def _with_stacks_named(manifest: Manifest) -> Manifest:
-    """Say that slices which belong together are images of their own here."""
-    table = manifest.table
-    slices = table[(table["ndim"] == 2) & table["frame"].isna() & table["modality"].isin(_SLICED)]
-    counts = slices.groupby("series_id").size()
-    series = counts[counts > 1]
-    if not len(series):
-        return manifest
-    return manifest.with_remarks(
-        f"{int(series.sum())} slices of {len(series)} DICOM series are rows of their own: series are not stacked to "
-        "volumes yet"
-    )
-
-
-def with_patients(manifest: Manifest, image_is_patient: bool) -> Manifest:
-    """Say how many images have no patient, or take each of them as a patient of its own if that was asked for."""
-    table = manifest.table
-    unknown = table["patient_id"].isna() & (table["status"] == "ok")
-    if not unknown.any():
-        return manifest
-    count = f"{int(unknown.sum())} of {int((table['status'] == 'ok').sum())} images"
-    if not image_is_patient:
-        return manifest.with_remarks(f"{count} have no patient_id: they can be pretrained on, but not split by patient")
-    patient = table["patient_id"].where(~unknown, table["sample_id"])
-    table = typed(table.assign(patient_id=patient))
-    return manifest.with_table(table).with_remarks(f"{count} had no patient_id and are taken as one patient each")
