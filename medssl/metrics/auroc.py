@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medssl.metrics.parts.weighted import ratio, single, total
+from medssl.metrics.parts.weighted import ratio, running_sum, single, total
 
 TITLE = "AUROC"
 TAKES = "predictions"
@@ -46,8 +46,7 @@ def compute_many(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) ->
     order = np.flatnonzero(~labels)[np.argsort(scores[~labels], kind="stable")]
     below = np.searchsorted(scores[order], scores[labels], side="left")
     not_above = np.searchsorted(scores[order], scores[labels], side="right")
-    reached = np.zeros((len(order) + 1, weights.shape[1]), dtype=weights.dtype)
-    np.cumsum(weights[order], axis=0, out=reached[1:])
+    reached = running_sum(weights[order])
     positive = weights[labels]
     wins = np.einsum("pr,pr->r", positive, reached[below] + reached[not_above], dtype=np.float64) / 2
     return ratio(wins, total(positive) * reached[-1].astype(np.float64))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medssl.metrics.parts.weighted import ratio, single, total
+from medssl.metrics.parts.weighted import ratio, running_sum, single, total
 
 TITLE = "average precision"
 TAKES = "predictions"
@@ -34,12 +34,20 @@ def compute(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None =
 
 
 def compute_many(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the average precision of every weighting, weights (n, R) -> (R,)."""
+    """Return the average precision of every weighting, weights (n, R) -> (R,).
+
+    Recall rises at positives only: AP = sum_i w_i precision(s_i) / sum_i w_i over positives i, where precision(s_i)
+    counts everything that scores at least s_i.
+    """
     order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, np.ones(min(1, len(order)), dtype=bool)])
-    weights, positive = weights[order], labels[order]
-    flagged = np.cumsum(weights, axis=0)[ends]
-    found = np.cumsum(weights * positive[:, None], axis=0)[ends]
-    gained = np.diff(found, axis=0, prepend=np.zeros((1, weights.shape[1]), dtype=found.dtype))
-    area = (gained * ratio(found, np.maximum(flagged, np.finfo(flagged.dtype).tiny))).sum(axis=0)
-    return ratio(area, total(weights, positive))
+    positives = order[labels[order]]
+    positive = weights[positives]
+    found = running_sum(positive)[_not_below(scores[positives])]
+    called = running_sum(weights[order])[_not_below(scores[order])[labels[order]]]
+    precision = ratio(found, called)
+    return ratio(np.einsum("pr,pr->r", positive, np.where(positive > 0, precision, 0.0)), total(positive))
+
+
+def _not_below(descending: np.ndarray) -> np.ndarray:
+    """Return for each of the sorted scores how many are at least as high."""
+    return np.searchsorted(-descending, -descending, side="right")

@@ -1,0 +1,200 @@
+"""Scores of every cell in every resample, and what is read off them.
+
+A cell is one trained model: mode, arm, run, seed, fraction, draw. All cells of a test set see the same resampled
+patients, so differences between arms are paired. The value of an arm at a fraction is the mean over its cells.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from medssl import discovery
+from medssl.evaluation.resampling import blocks, interval, level_counts, patient_counts
+from medssl.evaluation.scored import ScoredSet, scored_sets
+from medssl.metrics.parts.weighted import Many
+
+Values = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]  # (test set, metric) -> (C,) and (C, R)
+
+RESAMPLES = 10_000
+RESAMPLES_OF_OTHERS = 2_000
+
+
+class Distribution(NamedTuple):
+    """A statistic on the test set itself and in every resample, (R,); NaN where it is undefined."""
+
+    value: float
+    resampled: np.ndarray
+
+    def row(self) -> dict[str, Any]:
+        """Return value, 95 % interval, the number of resamples, and how many of them were undefined and left out."""
+        low, high = interval(self.resampled)
+        undefined = int(np.isnan(self.resampled).sum())
+        return {
+            "value": self.value,
+            "low": low,
+            "high": high,
+            "resamples": len(self.resampled),
+            "undefined": undefined,
+        }
+
+
+@dataclass
+class Resampled:
+    """The metrics of every cell of every test set, on the test set itself and in every resample."""
+
+    tests: dict[str, ScoredSet]
+    metrics: list[str]
+    seed: int
+    values: Values
+    _kept: dict[tuple[Any, ...], Distribution] = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> pd.DataFrame:
+        """The distinct (mode, test_set, domain, arm, fraction), the in-distribution test set first."""
+        rows = [(place[0], test.name, test.domain, *place[1:]) for test in self.tests.values() for place in test.places]
+        table = pd.DataFrame(rows, columns=["mode", "test_set", "domain", "arm", "fraction"])
+        return table.sort_values("mode", kind="stable", ignore_index=True)
+
+    def has(self, mode: str, test_set: str, arm: str, fraction: float) -> bool:
+        """Return whether an arm was tested there."""
+        return (mode, arm, fraction) in self.tests[test_set].places
+
+    def draws(self, mode: str, test_set: str, arm: str, fraction: float) -> tuple[int, ...]:
+        """Return the label draws that an arm has at a fraction."""
+        return tuple(int(draw) for draw in np.unique(self._cells(mode, test_set, arm, fraction)["draw"]))
+
+    def seeds(self, mode: str, test_set: str, arm: str, fraction: float) -> int:
+        """Return the number of pretraining runs and seeds that an arm has at a fraction."""
+        return len(self._cells(mode, test_set, arm, fraction)[["run", "seed"]].drop_duplicates())
+
+    def distribution(
+        self,
+        mode: str,
+        test_set: str,
+        metric: str,
+        arm: str,
+        fraction: float,
+        draws: tuple[int, ...] | None = None,
+    ) -> Distribution:
+        """Return the mean of a metric over the cells of an arm at a fraction, resampling patients, draws and seeds.
+
+        Arms that have the same draws are given the same resampled draws; seeds are resampled for each arm. Where seeds
+        and draws are not crossed (each draw has a seed of its own), the cells of a draw are averaged and draws alone
+        are resampled.
+
+        Args:
+            mode: "probe" or "finetune".
+            test_set: Its name.
+            metric: Its file name.
+            arm: Its name.
+            fraction: Percent of the training labels.
+            draws: Use these only, by default all.
+        """
+        name = (mode, test_set, metric, arm, fraction, draws)
+        if name not in self._kept:
+            self._kept[name] = self._average(*name)
+        return self._kept[name]
+
+    def _cells(self, mode: str, test_set: str, arm: str, fraction: float) -> pd.DataFrame:
+        test = self.tests[test_set]
+        return test.cells.iloc[test.places[mode, arm, fraction]]
+
+    def _average(
+        self, mode: str, test_set: str, metric: str, arm: str, fraction: float, draws: tuple[int, ...] | None
+    ) -> Distribution:
+        cells = self._cells(mode, test_set, arm, fraction)
+        cells = cells if draws is None else cells[cells["draw"].isin(draws)]
+        value, resampled = (array[cells.index] for array in self.values[test_set, metric])
+        draw, draw_names = pd.factorize(cells["draw"], sort=True)
+        unit, unit_names = pd.factorize(cells["run"] + "\x1f" + cells["seed"].astype(str), sort=True)
+        resamples, shares = resampled.shape[1], 1 / np.bincount(draw)[draw]
+        weights = level_counts(tuple(draw_names), resamples, self.seed, "draws")[:, draw] * shares
+        if len(cells) == len(draw_names) * len(unit_names):
+            weights = weights * level_counts(tuple(unit_names), resamples, self.seed, "seeds", arm)[:, unit]
+        held = np.where(weights.T > 0, resampled, 0.0)
+        mean = np.einsum("cr,rc->r", held, weights) / weights.sum(axis=1)
+        return Distribution(float(np.average(value, weights=shares)), mean)
+
+
+def resample(
+    predictions: pd.DataFrame, metrics: list[str] | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> Resampled:
+    """Compute metrics of every cell on resampled patients.
+
+    Args:
+        predictions: The table of `medssl.evaluation.predictions`.
+        metrics: File names in `medssl/metrics`; by default all that take predictions.
+        resamples: For AUROC; the others get at most 2,000.
+        seed: Other numbers give other resamples; equal ones the same, whatever the order of rows.
+
+    Raises:
+        DataError: The table is not valid.
+    """
+    metrics = of_predictions() if metrics is None else metrics
+    tests = scored_sets(predictions)
+    values: Values = {}
+    for test in tests.values():
+        for metric in metrics:
+            shape = (len(test.cells), _count(metric, resamples))
+            values[test.name, metric] = np.empty(shape[0]), np.empty(shape)
+        _fill(test, metrics, resamples, seed, values)
+    return Resampled(tests, metrics, seed, values)
+
+
+def of_predictions() -> list[str]:
+    """Return the names of all metrics that take predictions, AUROC first."""
+    modules = {name: discovery.load("metrics", name) for name in discovery.names("metrics")}
+    names = [name for name, module in modules.items() if module.TAKES == "predictions"]
+    return sorted(names, key=lambda name: (name != "auroc", name))
+
+
+def summarise(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """Return a row of value, interval and counts per mode, test set, arm, fraction and metric."""
+    return pd.DataFrame(score_rows(resample(predictions, resamples=resamples, seed=seed)))
+
+
+def score_rows(resampled: Resampled) -> list[dict[str, Any]]:
+    """Return the rows of `summarise`: group, metric, value, low, high, resamples, undefined, counts and remark."""
+    rows: list[dict[str, Any]] = []
+    for mode, test_set, domain, arm, fraction in resampled.groups.itertuples(index=False):
+        test = resampled.tests[test_set]
+        group = {"mode": mode, "test_set": test_set, "domain": domain, "arm": arm, "fraction": fraction}
+        draws, seeds = resampled.draws(mode, test_set, arm, fraction), resampled.seeds(mode, test_set, arm, fraction)
+        end = {"draws": len(draws), "seeds": seeds, **test.counts, "flag": test.remark()}
+        for metric in resampled.metrics:
+            found = resampled.distribution(mode, test_set, metric, arm, fraction)
+            rows.append({**group, "metric": metric, **found.row(), **end})
+    return rows
+
+
+def _count(metric: str, resamples: int) -> int:
+    return resamples if metric == "auroc" else min(resamples, RESAMPLES_OF_OTHERS)
+
+
+def _fill(test: ScoredSet, metrics: list[str], resamples: int, seed: int, values: Values) -> None:
+    """Fill the arrays of a test set, block by block so that the weights of a block stay in the processor's cache."""
+    formulas: dict[str, Many] = {metric: _formula(discovery.load("metrics", metric)) for metric in metrics}
+    once = np.ones((len(test.labels), 1))
+    for metric, formula in formulas.items():
+        values[test.name, metric][0][:] = [formula(test.labels, scores, once)[0] for scores in test.scores]
+    for start, stop in blocks(max(_count(metric, resamples) for metric in metrics)):
+        counts = patient_counts(test.patients.max() + 1, start, stop, seed, test.name).astype(np.float32)
+        weights = np.ascontiguousarray(counts.T)[test.patients]
+        for metric, formula in formulas.items():
+            target = values[test.name, metric][1]
+            inside = weights[:, : max(0, target.shape[1] - start)]
+            for cell, scores in enumerate(test.scores if inside.size else []):
+                target[cell, start:stop] = formula(test.labels, scores, inside)
+
+
+def _formula(module: ModuleType) -> Many:
+    """Return a metric's `compute_many`, or a loop over its `compute`."""
+    compute: Callable[..., float] = module.compute
+    return getattr(module, "compute_many", None) or (
+        lambda labels, scores, weights: np.array([compute(labels, scores, column) for column in weights.T])
+    )

@@ -1,0 +1,77 @@
+"""The scores of every cell of a test set, in one array."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medssl.evaluation.predictions import CELL, validate
+
+RELIABLE_PATIENTS = 50
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """One test set: n samples, and the scores of its C cells.
+
+    Attributes:
+        name: "id", or the name of an out-of-distribution manifest.
+        domain: "id" or "ood".
+        patients: (n,) codes from 0.
+        labels: (n,) bool.
+        cells: C rows of mode, arm, run, seed, fraction, draw.
+        scores: (C, n).
+    """
+
+    name: str
+    domain: str
+    patients: np.ndarray
+    labels: np.ndarray
+    cells: pd.DataFrame
+    scores: np.ndarray
+
+    @cached_property
+    def places(self) -> dict[tuple[str, str, float], np.ndarray]:
+        """Which cells belong to each (mode, arm, fraction)."""
+        found: dict[tuple[str, str, float], list[int]] = {}
+        for number, place in enumerate(zip(self.cells["mode"], self.cells["arm"], self.cells["fraction"])):
+            found.setdefault(place, []).append(number)
+        return {place: np.array(found[place]) for place in sorted(found)}
+
+    @cached_property
+    def counts(self) -> dict[str, Any]:
+        """Return how many images and patients there are, and how many of each class."""
+        positive, negative = self.patients[self.labels], self.patients[~self.labels]
+        return {
+            "n_images": len(self.labels),
+            "n_patients": len(np.unique(self.patients)),
+            "n_positive": int(self.labels.sum()),
+            "n_positive_patients": len(np.unique(positive)),
+            "n_negative_patients": len(np.unique(negative)),
+        }
+
+    def remark(self) -> str:
+        """Return why an interval may be too narrow here, or an empty text."""
+        counts = self.counts
+        fewest = min(counts["n_positive_patients"], counts["n_negative_patients"])
+        if fewest == 0:
+            return "one class only: AUROC and balanced accuracy are undefined"
+        if fewest < RELIABLE_PATIENTS:
+            return f"interval may be too narrow: {fewest} patients in the smaller class, {RELIABLE_PATIENTS} are needed"
+        return ""
+
+
+def scored_sets(predictions: pd.DataFrame) -> dict[str, ScoredSet]:
+    """Return the test sets of a table of predictions, the in-distribution one first."""
+    table = validate(predictions)
+    result: dict[str, ScoredSet] = {}
+    for (_, name), rows in table.groupby([table["domain"] != "id", "test_set"], sort=True):
+        cells = rows.drop_duplicates(CELL)[CELL].reset_index(drop=True)
+        samples = rows.iloc[: len(rows) // len(cells)]
+        patients = pd.factorize(samples["patient_id"], sort=True)[0]
+        scores = rows["score"].to_numpy().reshape(len(cells), len(samples))
+        labels = samples["label"].to_numpy() == 1
+        result[str(name)] = ScoredSet(str(name), str(samples["domain"].iloc[0]), patients, labels, cells, scores)
+    return result
