@@ -104,7 +104,7 @@ class Backbone(nn.Module):
         self.patch_embed = PatchEmbedding(in_channels, self.width, self.patch)
         self.cls_token = nn.Parameter(torch.randn(1, 1, self.width) * 0.02) if settings.class_token else None
         self._add_positions()
-        rates = torch.linspace(0, settings.drop_path, settings.depth).tolist()
+        rates = [settings.drop_path * i / max(settings.depth - 1, 1) for i in range(settings.depth)]
         self.blocks = nn.ModuleList(Block(self.width, settings.heads, settings.mlp_ratio, rate) for rate in rates)
         self.norm = nn.LayerNorm(self.width, eps=1e-6)
         self.blocks.apply(initialise)

@@ -18,6 +18,7 @@ from medssl.errors import DataError
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _FORMAT = "medssl-backbone"
+_COUNTER = "num_batches_tracked"  # of BatchNorm; older checkpoints lack it and nothing depends on it
 _LEAST = 0.9  # share of a backbone's tensors that a checkpoint must fill
 
 
@@ -76,7 +77,7 @@ def match(state: Mapping[str, Any], backbone: nn.Module, *, partial: bool = Fals
     Raises:
         DataError: Nothing matches, fewer than 90 % do, or the weights are of another architecture.
     """
-    own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
+    own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith(_COUNTER)}
     found = find(state, set(own))
     if not found.matched:
         raise DataError(
@@ -98,7 +99,7 @@ def match(state: Mapping[str, Any], backbone: nn.Module, *, partial: bool = Fals
 
 
 def _report(found: Found, fitting: Mapping[str, Any], missing: list[str], own: set[str]) -> dict[str, Any]:
-    unused = sorted(found.state.keys() - own)
+    unused = sorted(name for name in found.state.keys() - own if not name.endswith(_COUNTER))
     return {
         "matched": len(fitting),
         "of": len(own),
@@ -119,9 +120,7 @@ def _same_architecture(weights: Mapping[str, torch.Tensor], own: Mapping[str, to
                 f"The checkpoint is of another architecture: {name} is {shapes[0]}, not {shapes[1]}", fix=fix
             )
     tops = {name.partition(".")[0] for name in own}
-    more = [
-        n for n in weights if n.partition(".")[0] in tops and n not in own and not n.endswith("num_batches_tracked")
-    ]
+    more = [n for n in weights if n.partition(".")[0] in tops and n not in own and not n.endswith(_COUNTER)]
     if more:
         raise DataError(f"The checkpoint is of another architecture: it also has {_some(more)}", fix=fix)
 

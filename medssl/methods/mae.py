@@ -20,10 +20,17 @@ from medssl.errors import SettingsError
 from medssl.methods.parts.needs import require
 from medssl.methods.parts.token_masks import TokenSplit, random_split, take
 from medssl.methods.parts.wish import ViewWish
+from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
 
 TITLE = "MAE"
 NEEDS = frozenset({"tokens"})
+_PAPER = "He et al., CVPR 2022, table 8"
+RECOMMENDS = {
+    "train.base_learning_rate": Choice(1.5e-4, _PAPER),
+    "train.weight_decay": Choice(0.05, _PAPER),
+    "train.betas": Choice((0.9, 0.95), _PAPER),
+}
 _EPSILON = 1e-6  # added to the variance of a patch, as in the authors' code
 
 

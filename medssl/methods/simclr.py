@@ -15,10 +15,16 @@ from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import projection_head
 from medssl.methods.parts.needs import require
 from medssl.methods.parts.wish import ViewWish
+from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
 
 TITLE = "SimCLR"
 NEEDS = frozenset({"features"})
+RECOMMENDS = {
+    "train.base_learning_rate": Choice(1e-3, "for AdamW, where the paper has LARS at 0.3"),
+    "train.weight_decay": Choice(1e-4, "ours, between the paper's 1e-6 for LARS and MAE's 0.05"),
+    "train.betas": Choice((0.9, 0.999), "AdamW's own"),
+}
 
 
 class Settings(_Settings):

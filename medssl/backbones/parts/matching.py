@@ -52,7 +52,7 @@ def find(checkpoint: Mapping[str, Any], wanted: set[str]) -> Found:
     if most and len(choice) > 1:
         names = " and ".join(f"'{'.'.join(filter(None, (f.place, f.prefix)))}'" for f in choice)
         raise DataError(f"The checkpoint holds several sets of weights that fit: {names}", fix="Keep one of them")
-    return choice[0]
+    return max(choice, key=lambda f: len(f.state))
 
 
 def _places(checkpoint: Mapping[str, Any], place: str = "", depth: int = 0) -> Iterable[tuple[str, dict]]:

@@ -1,0 +1,127 @@
+"""One contract over every method and every family of backbones that it supports, in 2D and 3D."""
+
+import copy
+
+import pytest
+import torch
+
+from medssl import backbones, discovery, methods
+from medssl.chance import Chance, key
+from medssl.errors import SettingsError
+
+FAMILIES = discovery.names("backbones")
+NARROW = {"resnet": {"stem_width": 16}}  # only to save time; a new family needs no entry
+SIZES = {2: 64, 3: 32}
+PAIRS = [(m, f) for m in methods.names() for f in FAMILIES if methods.supports(m, f)]
+REFUSED = [(m, f) for m in methods.names() for f in FAMILIES if not methods.supports(m, f)]
+
+
+def make(method, family, spatial_dims):
+    torch.manual_seed(0)
+    name = next(iter(discovery.load("backbones", family).VARIANTS))
+    sizes = {"spatial_dims": spatial_dims, "image_size": SIZES[spatial_dims]}
+    backbone = backbones.build(name, in_channels=1, overrides=NARROW.get(family), **sizes)
+    return methods.build(method, backbone)
+
+
+def views_of(method, spatial_dims, step=0, count=3):
+    noise = torch.Generator().manual_seed(step)
+    size = SIZES[spatial_dims]
+    return [
+        torch.randn(count, 1, *(wish.size or size,) * spatial_dims, generator=noise)
+        for wish in method.wish
+        for _ in range(wish.count)
+    ]
+
+
+def train(method, optimizer, spatial_dims, steps):
+    losses = []
+    for step in steps:
+        chance = Chance([key(0, step, sample) for sample in "abc"])
+        terms = method(views_of(method, spatial_dims, step), chance)
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+        method.after_step(step, 10)
+        losses.append(terms["loss"].item())
+    return losses
+
+
+def optimizer_of(method):
+    return torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], lr=1e-3)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_one_step_reaches_the_backbone(name, family, spatial_dims):
+    method = make(name, family, spatial_dims)
+    before = copy.deepcopy(method.backbone.state_dict())
+    terms = method(views_of(method, spatial_dims), Chance([1, 2, 3]))
+    assert all(value.ndim == 0 and torch.isfinite(value) for value in terms.values())
+    assert [name for name, value in terms.items() if value.requires_grad] == ["loss"]
+    optimizer = optimizer_of(method)
+    terms["loss"].backward()
+    # BatchNorm of a block that starts at zero lets no gradient through to the convolutions before it
+    reached = [name for name, p in method.backbone.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert any(method.backbone.layer_index(name) == 0 for name in reached)
+    assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
+    optimizer.step()
+    after = method.backbone.state_dict()
+    assert all(not torch.equal(before[name], after[name]) for name in reached)
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_loss_depends_on_keys_and_views_alone(name, family):
+    method = make(name, family, 2)
+    views = views_of(method, 2)
+    first, again = (method(views, Chance([1, 2, 3]))["loss"].item() for _ in range(2))
+    assert first == again
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_loss_falls_on_one_batch(name, family):
+    method = make(name, family, 2)
+    losses = train(method, optimizer_of(method), 2, [0] * 6)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_resumed_equals_uninterrupted(name, family, tmp_path):
+    whole = make(name, family, 2)
+    losses = train(whole, optimizer_of(whole), 2, range(4))
+
+    half = make(name, family, 2)
+    optimizer = optimizer_of(half)
+    train(half, optimizer, 2, range(2))
+    torch.save({"method": half.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pt")
+
+    resumed = make(name, family, 2)
+    for parameter in resumed.parameters():
+        parameter.data.fill_(0.5)
+    optimizer = optimizer_of(resumed)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    resumed.load_state_dict(state["method"])
+    optimizer.load_state_dict(state["optimizer"])
+    assert train(resumed, optimizer, 2, range(2, 4)) == losses[2:]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("name", "family"), REFUSED)
+def test_an_unsupported_backbone_is_refused_with_what_to_use(name, family):
+    with pytest.raises(SettingsError, match=r"needs .* does not have.*Choose"):
+        make(name, family, 2)
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_describes_itself(name):
+    module = discovery.load("methods", name)
+    assert module.TITLE
+    assert any(methods.supports(name, family) for family in FAMILIES)
+    with pytest.raises(SettingsError, match=rf"{name}\.no_such_setting"):
+        methods.build(name, backbones.build("vit_nano", in_channels=1, image_size=32), {"no_such_setting": 1})
+
+
+def test_an_unknown_method_gets_the_nearest_name():
+    with pytest.raises(SettingsError, match=r"'simcrl'.*Did you mean 'simclr'"):
+        methods.build("simcrl", backbones.build("vit_nano", in_channels=1, image_size=32))

@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+
+from medssl import backbones, methods
+from medssl.chance import Chance
+from medssl.errors import SettingsError
+from medssl.methods.parts.heads import projection_head
+from medssl.methods.simclr import nt_xent
+
+
+def slow_nt_xent(first, second, temperature):
+    """Equation 1 of the paper in float64, one pair and one direction after the other."""
+    views = [v / v.norm() for v in torch.cat([first, second]).double()]
+    n = len(first)
+    total = 0.0
+    for i in range(2 * n):
+        j = i + n if i < n else i - n
+        numerator = math.exp(float(views[i] @ views[j]) / temperature)
+        denominator = sum(math.exp(float(views[i] @ views[k]) / temperature) for k in range(2 * n) if k != i)
+        total -= math.log(numerator / denominator)
+    return total / (2 * n)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("n", [2, 5])
+def test_loss_equals_the_slow_loop(n, temperature):
+    torch.manual_seed(n)
+    first, second = torch.randn(n, 7) * 3, torch.randn(n, 7) + 0.5
+    loss = nt_xent(first, second, temperature)["loss"]
+    assert float(loss) == pytest.approx(slow_nt_xent(first, second, temperature), rel=1e-5)
+
+
+def test_loss_of_orthogonal_images_is_a_closed_form():
+    views = torch.eye(4)[:3]  # three images; both views of an image equal, images orthogonal
+    t = 0.3
+    expected = -math.log(math.exp(1 / t) / (math.exp(1 / t) + 4))
+    terms = nt_xent(views, 5 * views, t)
+    assert float(terms["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(terms["positive_similarity"]) == pytest.approx(1.0)
+    assert float(terms["contrast_accuracy"]) == 1.0
+
+
+def test_loss_of_equal_views_is_the_logarithm_of_the_others():
+    assert float(nt_xent(torch.ones(4, 3), torch.ones(4, 3), 0.1)["loss"]) == pytest.approx(math.log(7), rel=1e-5)
+
+
+def test_both_directions_count_and_pairs_are_by_row():
+    torch.manual_seed(0)
+    first, second = torch.randn(4, 6), torch.randn(4, 6)
+    forth, back = nt_xent(first, second, 0.2), nt_xent(second, first, 0.2)
+    assert float(forth["loss"]) == pytest.approx(float(back["loss"]), rel=1e-6)
+    assert float(nt_xent(first, second.roll(1, 0), 0.2)["loss"]) != pytest.approx(float(forth["loss"]), rel=1e-3)
+    first.requires_grad_()
+    second.requires_grad_()
+    nt_xent(first, second, 0.2)["loss"].backward()
+    assert first.grad.abs().min() > 0
+    assert second.grad.abs().min() > 0
+
+
+def test_terms_are_those_of_the_worst_case():
+    first = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    terms = nt_xent(first, first.flip(0), 0.1)  # each view's double belongs to the other image
+    assert float(terms["positive_similarity"]) == pytest.approx(0.0)
+    assert float(terms["contrast_accuracy"]) == 0.0
+
+
+def test_autocast_does_not_round_the_similarities():
+    torch.manual_seed(0)
+    first, second = torch.randn(8, 16), torch.randn(8, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = nt_xent(first, second, 0.05)["loss"]
+    assert torch.equal(rounded, nt_xent(first, second, 0.05)["loss"])
+
+
+def simclr(**settings):
+    backbone = backbones.build(
+        "resnet18", in_channels=1, image_size=32, overrides={"stem_width": 4, "layers": (1, 1, 1, 1)}
+    )
+    return methods.build("simclr", backbone, settings)
+
+
+def test_the_head_is_the_papers():
+    head = projection_head(10, 12, 6)
+    kinds = [type(layer).__name__ for layer in head]
+    assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"]
+    assert [name for name, _ in head.named_parameters()] == ["0.weight", "1.weight", "1.bias", "3.weight", "4.weight"]
+    out = head(torch.randn(64, 10) * 9 + 4)
+    torch.testing.assert_close(out.mean(dim=0), torch.zeros(6), atol=1e-5, rtol=0)
+    assert simclr().projection_head[3].out_features == 128
+    assert simclr(projection_hidden=5, projection_width=7).projection_head[3].weight.shape == (7, 5)
+
+
+def test_method_is_the_loss_of_the_heads_output():
+    torch.manual_seed(0)
+    method = simclr(temperature=0.4).eval()
+    first, second = torch.randn(3, 1, 32, 32), torch.randn(3, 1, 32, 32)
+    loss = method([first, second], Chance([1, 2, 3]))["loss"]
+    rows = [method.projection_head(method.backbone(view).pooled).detach() for view in (first, second)]
+    assert loss.item() == pytest.approx(slow_nt_xent(*rows, 0.4), rel=1e-4)
+
+
+def test_a_single_image_is_refused():
+    with pytest.raises(SettingsError, match=r"batch has 1.*train\.batch_size.*at least 2"):
+        simclr()([torch.randn(1, 1, 32, 32)] * 2, Chance([1]))
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(SettingsError, match=r"simclr\.temperature"):
+        simclr(temperature=0)
