@@ -24,22 +24,24 @@ KINDS = {
 
 def names(kind: str) -> list[str]:
     """Return the sorted names of everything of a kind, ours and third parties', without importing them."""
-    package = importlib.import_module(f"medssl.{kind}")
-    own = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg and not m.name.startswith("_")}
-    own -= getattr(package, "NOT_DISCOVERED", frozenset())
-    return sorted(own | {point.name for point in entry_points(group=f"medssl.{kind}")})
+    return sorted(_own(kind) | {point.name for point in entry_points(group=f"medssl.{kind}")})
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """Import and return the module of that name.
+    """Import and return the module of that name; a third party cannot take the place of one of ours.
 
     Raises:
         SettingsError: There is none; the text gives the nearest name and all names.
     """
+    if name in _own(kind):
+        return importlib.import_module(f"medssl.{kind}.{name}")
     for point in entry_points(group=f"medssl.{kind}"):
         if point.name == name:
             return point.load()
-    known = names(kind)
-    if name not in known:
-        raise unknown_name(KINDS.get(kind, kind), name, known)
-    return importlib.import_module(f"medssl.{kind}.{name}")
+    raise unknown_name(KINDS.get(kind, kind), name, names(kind))
+
+
+def _own(kind: str) -> set[str]:
+    package = importlib.import_module(f"medssl.{kind}")
+    found = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg and not m.name.startswith("_")}
+    return found - getattr(package, "NOT_DISCOVERED", frozenset())

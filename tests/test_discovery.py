@@ -33,3 +33,15 @@ def test_third_parties_add_theirs_by_entry_point(monkeypatch):
     import json
 
     assert discovery.load("methods", "theirs") is json
+
+
+def test_a_third_party_cannot_take_the_place_of_ours(monkeypatch):
+    point = EntryPoint("mae", "json", "medssl.methods")
+    monkeypatch.setattr(discovery, "entry_points", lambda group: [point] if group == "medssl.methods" else [])
+    assert discovery.load("methods", "mae").__name__ == "medssl.methods.mae"
+
+
+def test_files_beside_the_members_are_left_out():
+    assert "weights" not in discovery.names("backbones")
+    with pytest.raises(SettingsError, match="Unknown backbone 'weights'"):
+        discovery.load("backbones", "weights")

@@ -136,6 +136,11 @@ def test_drop_path_works_on_whole_samples_in_training_only():
     assert len(torch.unique(model(x).pooled, dim=0)) > 1
     assert torch.allclose(model.eval()(x).pooled, model(x[:1]).pooled, atol=1e-6)
     assert [block.drop_path.rate for block in model.blocks] == [0.0, 0.25, 0.5]
+    drop = model.blocks[2].drop_path.train()
+    dropped = drop(torch.ones(1000, 2, 3))
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(dropped.flatten(1).std(dim=1), torch.zeros(1000))
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.15)
 
 
 def test_every_parameter_has_a_depth():
