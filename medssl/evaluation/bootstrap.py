@@ -66,11 +66,13 @@ class Resampled:
 
     def draws(self, mode: str, test_set: str, arm: str, fraction: float) -> tuple[int, ...]:
         """Return the label draws that an arm has at a fraction."""
-        return tuple(int(draw) for draw in np.unique(self._cells(mode, test_set, arm, fraction)["draw"]))
+        test = self.tests[test_set]
+        return tuple(np.unique(test.draws[test.places[mode, arm, fraction]]).tolist())
 
     def seeds(self, mode: str, test_set: str, arm: str, fraction: float) -> int:
         """Return the number of pretraining runs and seeds that an arm has at a fraction."""
-        return len(self._cells(mode, test_set, arm, fraction)[["run", "seed"]].drop_duplicates())
+        test = self.tests[test_set]
+        return len(np.unique(test.seeds[test.places[mode, arm, fraction]]))
 
     def distribution(
         self,
@@ -100,22 +102,19 @@ class Resampled:
             self._kept[name] = self._average(*name)
         return self._kept[name]
 
-    def _cells(self, mode: str, test_set: str, arm: str, fraction: float) -> pd.DataFrame:
-        test = self.tests[test_set]
-        return test.cells.iloc[test.places[mode, arm, fraction]]
-
     def _average(
         self, mode: str, test_set: str, metric: str, arm: str, fraction: float, draws: tuple[int, ...] | None
     ) -> Distribution:
-        cells = self._cells(mode, test_set, arm, fraction)
-        cells = cells if draws is None else cells[cells["draw"].isin(draws)]
-        value, resampled = (array[cells.index] for array in self.values[test_set, metric])
-        draw, draw_names = pd.factorize(cells["draw"], sort=True)
-        unit, unit_names = pd.factorize(cells["run"] + "\x1f" + cells["seed"].astype(str), sort=True)
+        test = self.tests[test_set]
+        cells = test.places[mode, arm, fraction]
+        cells = cells if draws is None else cells[np.isin(test.draws[cells], draws)]
+        value, resampled = (array[cells] for array in self.values[test_set, metric])
+        draw_names, draw = np.unique(test.draws[cells], return_inverse=True)
+        seed_names, seed = np.unique(test.seeds[cells], return_inverse=True)
         resamples, shares = resampled.shape[1], 1 / np.bincount(draw)[draw]
         weights = level_counts(tuple(draw_names), resamples, self.seed, "draws")[:, draw] * shares
-        if len(cells) == len(draw_names) * len(unit_names):
-            weights = weights * level_counts(tuple(unit_names), resamples, self.seed, "seeds", arm)[:, unit]
+        if len(cells) == len(draw_names) * len(seed_names):
+            weights = weights * level_counts(tuple(seed_names), resamples, self.seed, "seeds", arm)[:, seed]
         held = np.where(weights.T > 0, resampled, 0.0)
         mean = np.einsum("cr,rc->r", held, weights) / weights.sum(axis=1)
         return Distribution(float(np.average(value, weights=shares)), mean)

@@ -24,18 +24,16 @@ class Difference(NamedTuple):
         """Return the two-sided bootstrap p-value of the difference being `null`.
 
         Twice the share of resamples on the rarer side, p = 2 min(#{d <= null} + 1, #{d >= null} + 1) / (R + 1), at
-        most 1: below 0.05 when the 95 % percentile interval leaves `null` out. It cannot be below 2 / (R + 1).
+        most 1: below 0.05 when the 95 % percentile interval leaves `null` out. It cannot be below 2 / (R + 1), and is
+        NaN where nothing is defined.
+
         Reference: Davison and Hinkley, "Bootstrap methods and their application", 1997, chapter 4.
         """
-        return min(1.0, 2 * min(self.share("below", null), self.share("above", null)))
-
-    def share(self, side: str, limit: float) -> float:
-        """Return the share of resamples at or "below", or at or "above", a limit, counting the sample itself in."""
         values = self.distribution.resampled[np.isfinite(self.distribution.resampled)]
         if not len(values) or not np.isfinite(self.distribution.value):
             return float("nan")
-        beyond = values <= limit if side == "below" else values >= limit
-        return float(beyond.sum() + 1) / (len(values) + 1)
+        rarer = min(int((values <= null).sum()), int((values >= null).sum()))
+        return min(1.0, 2 * (rarer + 1) / (len(values) + 1))
 
     def row(self, domain: str) -> dict[str, Any]:
         """Return the difference with its interval and p-value."""

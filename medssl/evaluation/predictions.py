@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
 )
 CELL = ["mode", "arm", "run", "seed", "fraction", "draw"]
 
+_PANDAS = {pa.string(): "str", pa.int8(): "int8", pa.int64(): "int64", pa.float64(): "float64"}
 _MAY_BE_MISSING = {"site"}
 _WORDS = {"domain": ("id", "ood"), "mode": ("probe", "finetune")}
 
@@ -59,7 +60,7 @@ def validate(table: pd.DataFrame, where: str | Path | None = None) -> pd.DataFra
     """
     _check_columns(table, where)
     _check_values(table, where)
-    table = table[SCHEMA.names].astype({"label": "int8", "seed": "int64", "draw": "int64"})
+    table = table[SCHEMA.names].astype({field.name: _PANDAS[field.type] for field in SCHEMA})
     table = table.sort_values(["test_set", *CELL, "sample_id"], kind="stable", ignore_index=True)
     _check_samples(table, where)
     return table

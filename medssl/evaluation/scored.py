@@ -41,6 +41,16 @@ class ScoredSet:
         return {place: np.array(found[place]) for place in sorted(found)}
 
     @cached_property
+    def draws(self) -> np.ndarray:
+        """The label draw of each cell, (C,)."""
+        return self.cells["draw"].to_numpy()
+
+    @cached_property
+    def seeds(self) -> np.ndarray:
+        """The pretraining of each cell, its run and seed as one text, (C,)."""
+        return np.array([f"{run} {seed}" for run, seed in zip(self.cells["run"], self.cells["seed"])])
+
+    @cached_property
     def counts(self) -> dict[str, Any]:
         """Return how many images and patients there are, and how many of each class."""
         positive, negative = self.patients[self.labels], self.patients[~self.labels]
