@@ -118,7 +118,7 @@ def binary_label(
     words = sorted({str(cell) for cell in cells if not pd.isna(cell)})
     where = f"column '{column}' of {manifest.name}"
     _refuse_spellings(words, where)
-    present = {fold(word): word for word in words}
+    present = {fold(word): fold(word) if _is_number(word) else word for word in words}
     high, low = _classes(present, positive, negative, cells, where)
     folded = [None if pd.isna(cell) else fold(str(cell)) for cell in cells]
     values = np.array([1.0 if f in high else 0.0 if f in low else np.nan for f in folded])
@@ -157,8 +157,8 @@ def _classes(
 def _chosen(words: list[str] | None, present: dict[str, str], where: str) -> list[str]:
     for word in words or []:
         if fold(word) not in present:
-            guess = nearest(word, present.values())
-            hint = f"Did you mean '{guess}'? " if guess else ""
+            guess = nearest(word, present)
+            hint = f"Did you mean '{present[guess]}'? " if guess else ""
             raise SettingsError(
                 f"'{word}' does not occur", where=where, fix=f"{hint}There: {', '.join(present.values())}"
             )

@@ -83,7 +83,7 @@ def check_given_split(table: pd.DataFrame) -> None:
         named = "; ".join(f"{patient} in {' and '.join(names)}" for patient, names in shared.iloc[:5].items())
         more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
         raise DataError(
-            f"The given split has {len(shared)} patients in more than one part: {named}{more}",
+            f"The given split has {_patients(len(shared))} in more than one part: {named}{more}",
             fix="Keep the published test part with --drop-overlap train, or leave the split column out to let the "
             "program split by patient",
         )
@@ -102,7 +102,7 @@ class Overlap:
     def __str__(self) -> str:
         """Return a phrase with the counts and the first patients."""
         named = ", ".join(self.patients[:5]) + (", ..." if len(self.patients) > 5 else "")
-        patients = f"{len(self.patients)} patients ({named})" if self.patients else "no patients"
+        patients = f"{_patients(len(self.patients))} ({named})" if self.patients else "no patients"
         return f"{patients} and {len(self.pixels)} images with equal pixels"
 
 
@@ -145,7 +145,7 @@ def grouped_folds(
         having = len(set(patients[labels == name]))
         if having < k or len(set(number[labels == name])) < k:
             raise DataError(
-                f"Class '{_word(name)}' is known of {having} patients, too few to be in each of {k} parts",
+                f"Class '{_word(name)}' is known of {_patients(having)}, too few to be in each of {k} parts",
                 fix="Use fewer folds, or leave this class out",
             )
     return [np.flatnonzero(number == f) for f in range(k)]
@@ -211,6 +211,10 @@ def _patients_by_class(labels: np.ndarray, patients: np.ndarray) -> dict[object,
         result[name] = having[name] - placed
         placed |= having[name]
     return result
+
+
+def _patients(number: int) -> str:
+    return f"{number} patient" if number == 1 else f"{number} patients"
 
 
 def _word(name: object) -> str:

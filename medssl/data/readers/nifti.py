@@ -145,13 +145,30 @@ def _check_length(path: Path, header: Any) -> None:
         size = path.stat().st_size
     else:
         offset = int(header["vox_offset"])
-    with path.open("rb") as handle:
-        if handle.read(2) == b"\x1f\x8b":
-            handle.seek(-4, 2)
-            size = struct.unpack("<I", handle.read(4))[0]
-            needed, offset = (needed + offset) % 2**32, 0  # the length in a gzip trailer is modulo 4 GiB
+    size = _unpacked_size(path, size, needed + offset)
     if size < needed + offset:
         raise DataError(f"The file is truncated: {needed + offset - size} bytes of voxels are missing", where=path)
+
+
+def _unpacked_size(path: Path, size: int, needed: int) -> int:
+    """Return the size, up to `needed`, of what a gzipped file holds; of another file its own size.
+
+    The length at the end of the file tells (modulo 4 GiB); only where it differs the file is unpacked to count.
+    """
+    with path.open("rb") as handle:
+        if handle.read(2) != b"\x1f\x8b":
+            return size
+        handle.seek(-4, 2)
+        if struct.unpack("<I", handle.read(4))[0] == needed % 2**32:
+            return needed
+    found = 0
+    try:
+        with gzip.open(path) as unpacked:
+            while found < needed and (chunk := unpacked.read(1 << 20)):
+                found += len(chunk)
+    except (OSError, EOFError, zlib.error):
+        pass
+    return found
 
 
 def _spacing(header: Any) -> tuple[tuple[float, float, float], list[str]]:

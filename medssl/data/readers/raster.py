@@ -4,7 +4,8 @@ They carry no spacing: a resolution in dots per inch is that of a printer or a s
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def describe(path: Path) -> list[dict[str, Any]]:
         for page in range(pages):
             if page:
                 picture.seek(page)
-            rows.append(_row(picture, page if pages > 1 else None))
+            rows.append(_row(path, picture, page if pages > 1 else None))
         _check_end(path, picture)
     return rows
 
@@ -78,38 +79,34 @@ def read(path: Path, frame: int | None = None) -> Image:
     return Image(array, provenance={"path": str(path), "frame": frame, "inverted": False}, remarks=[*remarks, *grey])
 
 
-class _opened:  # noqa: N801
-    """Open a picture with Pillow's warnings off and its errors as ours."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Pil.Image]:
+    """Open a picture with Pillow's warnings off and its errors as ours.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._quiet = warnings.catch_warnings()
-
-    def __enter__(self) -> Pil.Image:
-        self._quiet.__enter__()
+    It is opened through a handle: given a name, Pillow 13.0 maps an uncompressed TIFF into memory and scrambles it
+    where its orientation swaps rows and columns.
+    """
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            self._picture = Pil.open(self._path, formats=_FORMATS)
-        except (UnidentifiedImageError, Pil.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-            self._quiet.__exit__(None, None, None)
-            raise DataError(f"Cannot read the picture: {_without_path(error, self._path)}", where=self._path) from error
-        return self._picture
-
-    def __exit__(self, *error: object) -> None:
-        self._picture.close()
-        self._quiet.__exit__(None, None, None)
-
-
-def _without_path(error: BaseException, path: Path) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "its header is damaged"
-    return str(error).replace(str(path), path.name) or type(error).__name__
+            handle = path.open("rb")
+        except OSError as error:
+            raise DataError(f"Cannot read the picture: {error.strerror}", where=path) from error
+        with handle:
+            try:
+                picture = Pil.open(handle, formats=_FORMATS)
+            except UnidentifiedImageError as error:
+                raise DataError("Cannot read the picture: its header is damaged", where=path) from error
+            except (Pil.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+                raise DataError(f"Cannot read the picture: {error or type(error).__name__}", where=path) from error
+            with picture:
+                yield picture
 
 
-def _row(picture: Pil.Image, page: int | None) -> dict[str, Any]:
+def _row(path: Path, picture: Pil.Image, page: int | None) -> dict[str, Any]:
     columns, rows = picture.size
     orientation = _orientation(picture)
-    if orientation in (5, 6, 7, 8):
+    if orientation in (5, 6, 7, 8) and picture.format != "TIFF":  # of a TIFF Pillow gives the upright size
         rows, columns = columns, rows
     remarks = [f"turned upright (EXIF orientation {orientation})"] if orientation in _TURNS else []
     return {
@@ -119,7 +116,7 @@ def _row(picture: Pil.Image, page: int | None) -> dict[str, Any]:
         "channels": 1 if picture.mode.startswith("I;") else _CHANNELS.get(picture.mode, 3),
         "rows": rows,
         "columns": columns,
-        "bits": _bits(picture),
+        "bits": _bits(path, picture),
         "photometric": _photometric(picture),
         "remarks": remarks,
     }
@@ -132,9 +129,9 @@ def _orientation(picture: Pil.Image) -> int:
     return picture.getexif().get(_ORIENTATION, 1)
 
 
-def _bits(picture: Pil.Image) -> int:
+def _bits(path: Path, picture: Pil.Image) -> int:
     if picture.format == "PNG":
-        with Path(picture.filename).open("rb") as handle:  # type: ignore[attr-defined]
+        with path.open("rb") as handle:
             return handle.read(25)[24]
     if picture.format == "TIFF":
         stored = picture.tag_v2.get(258, 1)  # type: ignore[attr-defined]
@@ -166,10 +163,11 @@ def _pixels(path: Path, picture: Pil.Image, page: int) -> tuple[np.ndarray, list
     """Return (rows, columns[, C]) upright, and remarks on what was changed."""
     orientation = _orientation(picture)
     remarks = [f"turned upright (EXIF orientation {orientation})"] if orientation in _TURNS else []
-    if _bits(picture) == 16 and _photometric(picture) == "RGB":
+    if _bits(path, picture) == 16 and _photometric(picture) == "RGB":
         array, mode = _sixteen_bit_colour(path, picture.format or "", page), ""
     else:
-        mode = picture.mode
+        picture.load()
+        orientation, mode = _orientation(picture), picture.mode  # Pillow has turned a TIFF by now, and says so
         plain = {"P": "RGB", "PA": "RGB", "RGBA": "RGB", "RGBX": "RGB", "LA": "L", "1": "L"}
         plain |= dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV"), "RGB")
         array = np.asarray(picture.convert(plain[mode]) if mode in plain else picture)

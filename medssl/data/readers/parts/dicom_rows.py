@@ -98,9 +98,9 @@ def _not_an_image(header: Header) -> str | None:
     if kind in _NOT_IMAGES:
         return _NOT_IMAGES[kind]
     has_pixels = header.pixels_at is not None or syntax(dataset) == uid.DeflatedExplicitVRLittleEndian
-    if "Rows" in dataset or has_pixels or "Image Storage" in kind.name:
+    if not kind or "Rows" in dataset or has_pixels or "Image Storage" in kind.name:
         return None
-    return f"{kind.name or 'a DICOM object'} without pixels, not an image"
+    return f"{kind.name} without pixels, not an image"
 
 
 def _why_unreadable(path: Path, header: Header) -> str | None:

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from PIL import Image as Pil
+from typer.testing import CliRunner
+
+from medssl.cli.main import build
+from medssl.data.manifest import Manifest
+
+
+@pytest.fixture
+def archive(tmp_path):
+    for k in range(3):
+        Pil.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / f"{k}.png")
+    (tmp_path / "bad.dcm").write_text("no DICOM \x1b[2J")
+    (tmp_path / "labels.csv").write_text("file,patient_id,label\n0.png,P0,NO\n1.png,P1,AMD\n")
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(build(), ["scan", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("name", ["m.parquet", "m.csv"])
+def test_a_manifest_is_written_and_summed_up(archive, tmp_path, name):
+    out = tmp_path / "out" / name
+    done = run(archive, "--labels", archive / "labels.csv", "-o", out, "--site", "here")
+    assert done.exit_code == 0, done.output
+    for said in [
+        "3 images in 3 files (3 ok, 1 unreadable, 1 skipped)",
+        "2 patients (1 image without one), 1 site",
+        "named .dcm, but its content",
+        "1 of 3 images have no row in labels.csv",
+        f"next: medssl pretrain --modality [cxr or oct] --method mae --data {out}",
+    ]:
+        assert said in done.output
+    manifest = Manifest.load(out)
+    assert manifest.table["label"].dropna().tolist() == ["NO", "AMD"]
+    assert set(manifest.table["site"]) == {"here"}
+
+
+def test_where_keeps_some(archive, tmp_path):
+    done = run(archive, "--where", "path != '0.png'", "-o", tmp_path / "m.parquet")
+    assert done.exit_code == 0, done.output
+    assert len(Manifest.load(tmp_path / "m.parquet").usable()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nowhere"], 65, "no such"),
+        ([".", "--where", "nothing == 1"], 2, "no column 'nothing'"),
+        ([".", "-o", "m.xlsx"], 2, ".parquet or .csv"),
+        ([".", "--labels", "none.csv"], 65, "none.csv"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(archive, monkeypatch, arguments, code, said):
+    monkeypatch.chdir(archive)
+    before = sorted(archive.iterdir())
+    done = run(*arguments)
+    assert done.exit_code == code
+    assert said in done.output
+    assert "Traceback" not in done.output
+    assert sorted(archive.iterdir()) == before

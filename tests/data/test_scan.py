@@ -1,0 +1,192 @@
+import os
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image as Pil
+
+from medssl.data.manifest import Manifest
+from medssl.data.readers import read_file, read_image
+from medssl.data.scan import keep, scan
+from medssl.data.summary import summary
+from medssl.errors import DataError
+
+
+@pytest.fixture
+def picture(tmp_path):
+    def write(name: str, seed: int = 0):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Pil.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 12), dtype=np.uint8)).save(path)
+        return path
+
+    return write
+
+
+def states(manifest: Manifest) -> dict:
+    return dict(zip(manifest.table["path"], manifest.table["status"]))
+
+
+def test_every_file_has_a_row_and_a_bad_one_ends_nothing(tmp_path, picture):
+    picture("a.png")
+    picture("sub/b.png")
+    (tmp_path / "cut.png").write_bytes(picture("whole.png").read_bytes()[:-60])
+    (tmp_path / "wrong.dcm").write_text("this is text\n" * 50)
+    (tmp_path / "empty.nii").write_bytes(b"")
+    (tmp_path / "header.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    found = scan([tmp_path])
+    ok = {"a.png", "whole.png", "sub/b.png"}
+    bad = {"cut.png", "wrong.dcm", "empty.nii", "header.dcm", "dangling.png"}
+    skipped = {"notes.txt", "pipe.png"}
+    expected = dict.fromkeys(ok, "ok") | dict.fromkeys(bad, "unreadable") | dict.fromkeys(skipped, "skipped")
+    assert states(found) == expected
+    assert found.table.loc[found.table["status"] != "ok", "reason"].notna().all()
+    assert found.table["sample_id"].is_unique
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_rights_is_named(tmp_path, picture):
+    picture("a.png")
+    picture("b.png").chmod(0)
+    assert states(scan([tmp_path]))["b.png"] == "unreadable"
+
+
+def test_nothing_to_read_is_an_error(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    for name, said in [("missing", "no such"), ("empty", "no files"), ("texts", "None of 1 files")]:
+        with pytest.raises(DataError, match=said):
+            scan([tmp_path / name])
+
+
+def test_ids_depend_on_the_path_below_the_folder_only(tmp_path, picture):
+    picture("one/x/a.png")
+    picture("two/x/a.png")
+    one, two = scan([tmp_path / "one"]), scan([tmp_path / "two"])
+    assert one.table["sample_id"].tolist() == two.table["sample_id"].tolist()
+    both = scan([tmp_path / "one", tmp_path / "two", tmp_path / "one" / "x"])
+    assert len(both) == both.table["sample_id"].nunique() == 2
+
+
+def test_a_label_table_names_the_files(tmp_path, picture):
+    picture("img/a.png")
+    picture("img/b.png")
+    (tmp_path / "labels.csv").write_text("file,label\nimg/a.png,1\nimg/z.png,0\n")
+    found = scan([tmp_path / "labels.csv"])
+    assert states(found) == {"img/a.png": "ok", "img/z.png": "unreadable"}
+    assert str(tmp_path / "img" / "z.png") in found.table["reason"][1]
+    assert found.usable().table["label"].tolist() == ["1"]
+
+
+def test_a_manifest_is_returned_as_it_is(tmp_path, picture):
+    picture("a.png")
+    first = scan([tmp_path])
+    first.save(tmp_path / "manifest.parquet")
+    again = scan([tmp_path / "manifest.parquet"])
+    assert again.content_hash() == first.content_hash()
+
+
+def test_site_and_image_is_patient(tmp_path, picture):
+    picture("a.png")
+    picture("b.png")
+    found = scan([tmp_path], site="here", image_is_patient=True)
+    assert found.table["site"].tolist() == ["here", "here"]
+    assert found.table["patient_id"].tolist() == found.table["sample_id"].tolist()
+    assert "2 of 2 images had no patient_id and are taken as one patient each" in found.remarks
+    assert "2 of 2 images have no patient_id" in " ".join(scan([tmp_path]).remarks)
+
+
+def test_keep_leaves_the_reasons_in(tmp_path, picture):
+    picture("a.png")
+    picture("b.png")
+    (tmp_path / "notes.txt").write_text("x")
+    kept = keep(scan([tmp_path]), "path == 'a.png'")
+    assert states(kept) == {"a.png": "ok", "notes.txt": "skipped"}
+    assert "1 of 2 images meet" in kept.remarks[-1]
+    with pytest.raises(DataError, match="None of 2"):
+        keep(scan([tmp_path]), "rows > 999")
+
+
+def test_progress_counts_to_the_end(tmp_path, picture):
+    picture("a.png")
+    events = []
+    scan([tmp_path], progress=lambda kind, values: events.append((kind, values["done"], values["total"])))
+    assert events == [("scan", 0, 1), ("scan", 1, 1)]
+
+
+def test_read_image_says_what_is_wrong_with_a_row(tmp_path, picture):
+    path = picture("a.png")
+    (tmp_path / "notes.txt").write_text("x")
+    found = scan([tmp_path])
+    assert read_image(found, found.table.iloc[0]).array.shape == (1, 16, 12)
+    with pytest.raises(DataError, match=r"skipped: not an image.*notes\.txt"):
+        read_image(found, found.table.iloc[1])
+    path.unlink()
+    with pytest.raises(DataError, match="not there"):
+        read_image(found, found.table.iloc[0])
+    with pytest.raises(DataError, match="no image format"):
+        read_file(tmp_path / "notes.txt")
+
+
+def test_leftovers_of_a_mac_are_skipped(cases):
+    found = scan([cases / "R08"])
+    assert len(found.usable()) == 7
+    assert found.table["status"].value_counts().to_dict() == {"ok": 7, "skipped": 6}
+
+
+def test_objects_without_pixels_are_skipped_by_name(cases):
+    found = scan([cases / "R02"]).table.set_index("path")
+    assert found.loc[["DICOMDIR", "findings.dcm", "plan.dcm"], "status"].tolist() == ["skipped"] * 3
+    assert "DICOMDIR" in found.loc["DICOMDIR", "reason"]
+    assert "Structure Set" in found.loc["plan.dcm", "reason"]
+    assert (found["status"] == "ok").sum() == 4
+
+
+def test_a_cut_off_slice_is_named_and_the_rest_reads(cases):
+    found = scan([cases / "R18"])
+    bad = found.table[found.table["status"] == "unreadable"]
+    assert bad["path"].tolist() == ["broken/slice03.dcm"]
+    assert "truncated" in bad["reason"].iloc[0]
+    assert "100 of 240 bytes" in bad["reason"].iloc[0]
+    assert len(found.usable()) == 9
+    assert "9 slices of 2 DICOM series" in found.remarks[0]
+
+
+def test_the_scan_imports_no_heavy_library(cases, tmp_path):
+    import subprocess
+
+    code = (
+        "import sys, pathlib; from medssl.data.scan import scan; scan([pathlib.Path(sys.argv[1])]); "
+        "print([m for m in ('highdicom', 'torch', 'monai') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(cases / "R09")], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_real_set_with_its_table(real_data):
+    folder = real_data / "oct-octdl"
+    found = scan([folder], labels=folder / "labels.csv")
+    usable = found.usable().table
+    assert len(usable) == 1995
+    assert usable["patient_id"].nunique() == 726
+    assert usable["label"].value_counts()["NO"] == 327
+    assert found.remarks == ()
+
+
+def test_vendor_files_are_listed_with_what_to_do(real_data):
+    found = scan([real_data / "oct-spectralis-raw"]).table
+    vendor = found[found["path"].str.endswith(".vol")]
+    assert vendor["status"].tolist() == ["unreadable"] * 4
+    assert vendor["reason"].str.contains("export it as DICOM").all()
+
+
+def test_the_published_split_of_the_x_rays_is_remarked(real_data):
+    folder = real_data / "cxr-pneumonia-kermany"
+    text = "\n".join(summary(scan([folder], labels=folder / "labels.csv")))
+    assert "170 patients in more than one part" in text
+    assert "3103 patients" in text
