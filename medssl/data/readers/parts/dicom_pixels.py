@@ -128,7 +128,7 @@ def _decoded_by_pydicom(path: Path, dataset: Dataset, frame: int | None) -> np.n
     if bare:
         source = dcmread(path, force=True)
         declare_syntax(source)
-    values = _sign_extended(pixel_array(source, index=frame), dataset)
+    values = pixel_array(source, index=frame)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         colour = apply_color_lut(values, dataset)
         return (colour // 257).astype(np.uint8) if colour.dtype == np.uint16 else colour
@@ -138,14 +138,6 @@ def _decoded_by_pydicom(path: Path, dataset: Dataset, frame: int | None) -> np.n
     if values.ndim > 2 or (rescale.slope, rescale.intercept) == (1, 0):
         return values
     return values.astype(np.float64) * rescale.slope + rescale.intercept
-
-
-def _sign_extended(values: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Return signed values whose unused high bits repeat the sign: 12 bits in 16 may come without it."""
-    bits, size = integer(dataset.get("BitsStored")), 8 * values.dtype.itemsize
-    if values.dtype.kind != "i" or not bits or bits >= size:
-        return values
-    return (values << (size - bits)) >> (size - bits)
 
 
 def _finished(array: np.ndarray, dataset: Dataset, rescale: Rescale, provenance: dict[str, Any]) -> np.ndarray:
