@@ -99,9 +99,9 @@ def words_for(manifests: Sequence[Manifest], spec: LabelSpec) -> list[LabelSpec]
         kept: dict[str, list[str] | None] = {}
         for side in ("positive", "negative"):
             given = getattr(spec, side)
-            nowhere = [w for w in given or [] if place == 0 and not any(fold(w) in words for words in present)]
-            kept[side] = given and [w for w in given if fold(w) in present[place] or w in nowhere]
-            if given and not kept[side]:
+            somewhere = [word for word in given or [] if any(fold(word) in words for words in present)]
+            kept[side] = given and [w for w in given if fold(w) in present[place] or (not place and w not in somewhere)]
+            if somewhere and not kept[side]:
                 raise DataError(
                     f"None of the {side} words {', '.join(given)} occurs in the column '{spec.column}'",
                     where=manifest.name,

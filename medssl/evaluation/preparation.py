@@ -71,14 +71,14 @@ def prepare(
         tests[name], more = out_of_distribution(manifest, name, other, label, recipes, progress)
         remarks += more
     for name, part in {**tests, "the training part": pool}.items():
-        _check_classes(part.table, name, label)
+        _check_classes(part.table, name, settings.label, label)
     tables = {name: part.table for name, part in tests.items()}
     overlap.check_tests(tables)
     overlap.check_pretraining(arms, tables)
     if settings.drop_overlap:
         pool, told = _dropped(pool, list(tables.values()))
         remarks.append(told)
-        _check_classes(pool.table, "the training part", label)
+        _check_classes(pool.table, "the training part", settings.label, label)
     overlap.check_training(pool.table, tables)
     return Prepared(pool, tests, draw(pool, settings), label, tuple(remarks))
 
@@ -142,14 +142,14 @@ def _dropped(pool: Cohort, tests: list[pd.DataFrame]) -> tuple[Cohort, str]:
     return pool.take(np.flatnonzero(~shared)), f"{told} a test image"
 
 
-def _check_classes(table: pd.DataFrame, name: str, label: BinaryLabel) -> None:
+def _check_classes(table: pd.DataFrame, name: str, column: str, label: BinaryLabel) -> None:
     found = set(table["target"])
     if len(found) < 2:
         only = {1.0: label.positive_name, 0.0: label.negative_name}
         said = f"only '{only[found.pop()]}'" if found else "no labelled image"
         part = name if name.startswith("the ") else f"the test set '{name}'"
         raise DataError(
-            f"In {part} there is {said} in the label column; both classes are needed",
+            f"In {part} there is {said} in the label column '{column}'; both classes are needed",
             fix="Use a label with both classes in every part, or another split",
         )
 

@@ -137,20 +137,19 @@ class Average(Hook):
     def __init__(self, module: Classifier, most: float) -> None:
         """Start from the weights as they are."""
         self.module, self.most = copy.deepcopy(module).requires_grad_(False), most
+        mine, theirs = ([*m.parameters(), *m.buffers()] for m in (self.module, module))
+        pairs = list(zip(mine, theirs, strict=True))
+        self._numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
     def after_step(self, training: Training) -> None:
         """Move towards the weights just trained; counters are copied."""
         keep = min(self.most, (1 + training.step) / (10 + training.step))
-        for mine, theirs in zip(_tensors(self.module), _tensors(training.task.module), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - keep)
-            else:
-                mine.copy_(theirs)
-
-
-def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(), *module.buffers()]
+        mine, theirs = zip(*self._numbers, strict=True)
+        torch._foreach_lerp_(mine, theirs, 1 - keep)
+        for own, other in self._counters:
+            own.copy_(other)
 
 
 class Watch(Hook):

@@ -15,6 +15,7 @@ from medssl.backbones.weights import export
 from medssl.data.columns import typed
 from medssl.data.manifest import Manifest, sample_id
 from medssl.data.splits import held_out, patient_keys
+from medssl.evaluation.sweep import Sweep, sweep
 from medssl.settings import dump_yaml
 
 SIZE = 16
@@ -87,16 +88,26 @@ def run(tmp_path_factory: pytest.TempPathFactory, here: Path) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "first", here)
 
 
-@pytest.fixture
-def quick(here: Path, there: Path, run: Path, tmp_path: Path) -> Callable[..., Any]:
-    """A sweep of seconds, whose arguments can be changed."""
-    from medssl.evaluation.sweep import sweep
+@pytest.fixture(scope="session")
+def make_cohort() -> Callable[..., Path]:
+    return write_cohort
 
-    def start(**changes: Any) -> Any:
-        arguments: dict[str, Any] = {
-            "arms": [run], "manifest": here, "label": "finding", "ood": [there], "fractions": [25, 100], "draws": 2,
-            "budget": BUDGET, "resamples": 50, "device": "cpu", "out": tmp_path / "sweep",
-        }  # fmt: skip
-        return sweep(**{**arguments, **changes})
 
-    return start
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    return write_run
+
+
+@pytest.fixture(scope="session")
+def arguments(here: Path, there: Path, run: Path) -> dict[str, Any]:
+    """A sweep of seconds."""
+    return {
+        "arms": [run], "manifest": here, "label": "finding", "ood": [there], "fractions": [25, 100], "draws": 2,
+        "budget": BUDGET, "resamples": 50, "device": "cpu",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished(arguments: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """That sweep, done without an interruption."""
+    return sweep(**arguments, out=tmp_path_factory.mktemp("sweeps") / "finished")

@@ -1,0 +1,106 @@
+import json
+import shutil
+
+import pytest
+
+from medssl.errors import DataError, SettingsError
+from medssl.evaluation.arms import BUILT_IN, Recipe, open_arms, open_run
+
+
+@pytest.fixture(scope="module")
+def runs(here, make_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("several")
+    return {
+        "a": make_run(folder / "a", here, seed=0),
+        "b": make_run(folder / "b", here, seed=1),
+        "c": make_run(folder / "c", here, seed=0, method="simclr"),
+    }
+
+
+def test_a_run_knows_how_it_sees_an_image(runs):
+    run = open_run(runs["b"])
+    assert run.recipe == Recipe("oct", 16)
+    assert (run.name, run.seed, len(run.weights_hash)) == ("b", 1, 64)
+    assert run.weights_hash != open_run(runs["a"]).weights_hash
+
+
+def test_plain_runs_that_differ_by_their_seed_only_are_one_arm(runs):
+    arms = open_arms([runs["a"], runs["c"], runs["b"]], "last")
+    assert [(arm.name, [run.name for run in arm.runs]) for arm in arms] == [("mae", ["a", "b"]), ("simclr", ["c"])]
+
+
+def test_names_can_be_given(runs):
+    arms = open_arms([f"ours={runs['a']},{runs['b']}", str(runs["c"])], "last")
+    assert [(arm.name, len(arm.runs)) for arm in arms] == [("ours", 2), ("simclr", 1)]
+    assert [arm.name for arm in open_arms({"x": [runs["a"]]}, "last")] == ["x"]
+
+
+def test_two_arms_of_one_method_get_names_of_their_own(runs, here, make_run, tmp_path):
+    other = make_run(tmp_path / "d", here)
+    settings = (other / "settings.yaml").read_text().replace("holdout: 0.3", "holdout: 0.2")
+    (other / "settings.yaml").write_text(settings)
+    assert [arm.name for arm in open_arms([runs["a"], other], "last")] == ["mae", "mae-vit_nano"]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_names_are_taken(runs, name):
+    with pytest.raises(SettingsError, match=f"'{name}' is built in"):
+        open_arms([f"{name}={runs['a']}"], "last")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no arm"),
+        (["x={a}", "x={b}"], "'x' is given twice"),
+        (["x="], "'x' names no run"),
+        (["x={a},{a}"], "have the seed 0"),
+        (["={a}"], "no name"),
+    ],
+)
+def test_arms_that_make_no_sense_are_refused(runs, arguments, said):
+    with pytest.raises(SettingsError, match=said):
+        open_arms([argument.format(**runs) for argument in arguments], "last")
+
+
+def test_an_unknown_checkpoint_is_refused(runs):
+    with pytest.raises(SettingsError, match="'last' or 'best', but got 'newest'"):
+        open_arms([runs["a"]], "newest")
+
+
+def test_what_is_no_finished_run_is_refused(runs, tmp_path):
+    with pytest.raises(DataError, match="no such run folder"):
+        open_run(tmp_path / "nothing")
+    with pytest.raises(DataError, match="not a pretraining run"):
+        open_run(tmp_path)
+    unfinished = shutil.copytree(runs["a"], tmp_path / "unfinished")
+    (unfinished / "provenance.json").write_text(json.dumps({"finished": None}))
+    with pytest.raises(DataError, match=r"unfinished.*--resume -o"):
+        open_run(unfinished)
+
+
+def test_damaged_weights_are_refused(runs, tmp_path):
+    damaged = shutil.copytree(runs["a"], tmp_path / "damaged")
+    weights = damaged / "backbone" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 1
+    weights.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="damaged"):
+        open_run(damaged)
+
+
+def test_the_best_checkpoint_needs_to_be_there_and_says_its_labels(runs, tmp_path):
+    with pytest.raises(DataError, match="no best checkpoint"):
+        open_run(runs["a"], "best")
+    both = shutil.copytree(runs["a"], tmp_path / "both")
+    shutil.copytree(runs["b"] / "backbone", both / "backbone-best")
+    run = open_run(both, "best")
+    assert run.weights_hash == open_run(runs["b"]).weights_hash
+    assert run.monitored_labels() == 34
+
+
+def test_a_run_without_its_list_of_images_is_refused(runs, tmp_path):
+    copy = shutil.copytree(runs["a"], tmp_path / "copy")
+    (copy / "pretrained_on.parquet").unlink()
+    with pytest.raises(DataError, match="does not say which images"):
+        open_run(copy).pretrained_on()
