@@ -32,7 +32,7 @@ STRONG = ViewRecipe(
     geometry=geometry.Settings(crop_area=(0.3, 1.0), crop_aspect=(3 / 4, 4 / 3), rotation_degrees=10.0),
     tone=tone.Settings(probability=0.8, gamma=(0.7, 1.4), contrast=(0.7, 1.4), brightness=0.1),
     blur=blur.Settings(probability=0.5, sigma=(0.1, 2.0)),
-    noise=noise.Settings(probability=0.5, strength=(0.0, 0.03)),
+    noise=noise.Settings(probability=0.5, strength=(0.0, 0.02)),
 )
 
 

@@ -27,6 +27,6 @@ def test_the_share_asked_for_is_drawn() -> None:
     drawn = sample(Chance(list(range(3000))), Settings(probability=0.25, strength=(0.05, 0.1)))
     chosen = drawn["strength"][drawn["strength"] > 0]
     assert abs(len(chosen) / 3000 - 0.25) < 0.03
-    assert 0.05 <= float(chosen.min())
+    assert float(chosen.min()) >= 0.05
     assert float(chosen.max()) <= 0.1
     assert len(drawn["offset"].unique()) > 2980

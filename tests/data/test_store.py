@@ -213,6 +213,14 @@ def test_a_file_cut_off_or_gone_is_refused_at_opening(manifest: Manifest, name: 
         pack(manifest, corner, PARTS)
 
 
+@pytest.mark.parametrize("name", ["store.json", "index.parquet", "images.npy"])
+def test_bytes_too_many_are_refused_at_opening(manifest: Manifest, name: str) -> None:
+    file = pack(manifest, corner, PARTS).folder / name
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(DataError, match=f"{name} is missing or has another size"):
+        pack(manifest, corner, PARTS)
+
+
 def test_a_disk_that_fills_up_at_any_write_leaves_nothing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     writes, failing = 0, 0
 

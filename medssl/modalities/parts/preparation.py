@@ -40,7 +40,7 @@ def _check(image: Image) -> None:
     if image.spatial_dims != 2:
         shape = " x ".join(map(str, image.array.shape[1:]))
         raise DataError(
-            f"Expected a plane (2D), but this image is a volume of {shape}", fix="Leave it out with --where 'ndim == 2'"
+            f"Expected a plane (2D), but this image is a volume of {shape}", fix="Use a modality of volumes for it"
         )
     if image.array.shape[0] not in (1, 3, 4):
         raise DataError(f"Expected 1 (grey) or 3 (colour) channels, but this image has {image.array.shape[0]}")
