@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian, OphthalmicTomographyImageStorage, generate_uid
 
@@ -92,7 +93,7 @@ def _study_and_series(volume: Volume) -> Dataset:
     part.StudyID, part.AccessionNumber, part.ReferringPhysicianName = "1", "", ""
     part.Modality, part.SeriesNumber, part.InstanceNumber, part.AcquisitionNumber = "OPT", 1, 1, 1
     part.SeriesDescription = volume.description[:64]
-    part.Laterality = part.ImageLaterality = volume.laterality
+    part.ImageLaterality = volume.laterality
     part.SynchronizationTrigger, part.AcquisitionTimeSynchronized = "NO TRIGGER", "N"
     part.SynchronizationFrameOfReferenceUID = _uid(volume, "clock")
     return part
@@ -122,8 +123,8 @@ def _pixels(volume: Volume) -> Dataset:
 def _acquisition(volume: Volume) -> Dataset:
     """Return what PS3.3 C.8.17.7 to C.8.17.12 ask for: how and what part of the eye was taken."""
     part = Dataset()
-    part.AcquisitionContextSequence = Sequence([])
-    part.AcquisitionDeviceTypeCodeSequence = _coded("A-00FBE", "SRT", "Optical Coherence Tomography Scanner")
+    part.AcquisitionContextSequence, part.AcquisitionDuration = Sequence([]), 0.1 * len(volume.frames)
+    part.AcquisitionDeviceTypeCodeSequence = _coded(codes.SCT.OpticalCoherenceTomographyScanner)
     part.LightPathFilterTypeStackCodeSequence = Sequence([])
     part.DetectorType, part.PupilDilated = "CCD", ""
     part.HorizontalFieldOfView = volume.spacing_mm[2] * volume.frames.shape[2]
@@ -135,7 +136,7 @@ def _acquisition(volume: Volume) -> Dataset:
     part.MaximumAlongScanDistortion = 0.0
     part.AcrossScanSpatialResolution = 1000 * volume.spacing_mm[0]
     part.MaximumAcrossScanDistortion = 0.0
-    part.AnatomicRegionSequence = _coded("T-AA610", "SRT", "Retina")
+    part.AnatomicRegionSequence = _coded(codes.SCT.Retina)
     return part
 
 
@@ -153,7 +154,7 @@ def _functional_groups(volume: Volume) -> Dataset:
     between, rows, columns = volume.spacing_mm
     measures.PixelSpacing, measures.SliceThickness, measures.SpacingBetweenSlices = [rows, columns], between, between
     orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    anatomy.FrameLaterality, anatomy.AnatomicRegionSequence = volume.laterality, _coded("T-AA610", "SRT", "Retina")
+    anatomy.FrameLaterality, anatomy.AnatomicRegionSequence = volume.laterality, _coded(codes.SCT.Retina)
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Sequence([measures]), Sequence([orientation])
     shared.FrameAnatomySequence, shared.ReferencedImageSequence = Sequence([anatomy]), Sequence([])
     part.SharedFunctionalGroupsSequence = Sequence([shared])
@@ -166,15 +167,15 @@ def _functional_groups(volume: Volume) -> Dataset:
 def _frame_groups(number: int, z_mm: float) -> Dataset:
     part, content, position = Dataset(), Dataset(), Dataset()
     content.FrameAcquisitionDateTime = content.FrameReferenceDateTime = _DAY + _TIME
-    content.FrameAcquisitionDuration, content.StackID, content.InStackPositionNumber = 0.0, "1", number + 1
+    content.FrameAcquisitionDuration, content.StackID, content.InStackPositionNumber = 100.0, "1", number + 1
     content.DimensionIndexValues = [number + 1]
     position.ImagePositionPatient = [0, 0, f"{z_mm:.6g}"]
     part.FrameContentSequence, part.PlanePositionSequence = Sequence([content]), Sequence([position])
     return part
 
 
-def _coded(value: str, scheme: str, meaning: str) -> Sequence:
-    code, item = Code(value, scheme, meaning), Dataset()
+def _coded(code: Code) -> Sequence:
+    item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
     return Sequence([item])
 

@@ -26,7 +26,7 @@ REGIONS = (
     ("outer segments", 20.0, 30.0, 18.0),
     ("subretinal space", 0.0, 0.0, 2.0),
     ("pigment epithelium", 23.0, 24.0, 30.0),
-    ("space under the pigment epithelium", 0.0, 0.0, 19.0),
+    ("space under the pigment epithelium", 0.0, 0.0, 18.0),
     ("choroid", 250.0, 270.0, 22.0),
     ("sclera", 0.0, 0.0, 13.0),
 )

@@ -143,7 +143,7 @@ def acquire(device: Device, picture_db: np.ndarray, patient: Chance, frame: Chan
     picture_db = picture_db + _texture(device, frame.spawn("texture"))
     signal = _smooth(_linear(picture_db), device.blur) * _linear(-device.rolloff_db_mm * device.z[:, None] / 1000)
     speckle = _speckle(device, frame.spawn("speckle"))
-    floor = _linear(patient.spawn("noise").uniform(*device.noise_db) + frame.spawn("noise").normal(0.0, 0.8))
+    floor = _linear(patient.spawn("noise").uniform(*device.noise_db) + frame.spawn("noise").normal(0.0, 1.3))
     noise = -np.log1p(-_uniform(device, frame.spawn("detector")))
     shown_db = 10.0 * np.log10(signal * speckle + floor[:, None, None] * (0.5 + 0.5 * noise))
     return _display(device, shown_db, patient.spawn("display"), frame.spawn("display"))

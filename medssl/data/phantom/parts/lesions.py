@@ -15,20 +15,20 @@ _OVER_CYST = np.array([0.55, 0.55, 0.50, 0.30, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
 
 def add_drusen(retina: Retina, chance: Chance, present: np.ndarray, most: int = 4) -> None:
     """Lift the pigment epithelium off Bruch's membrane by one to four domes, in place, where `present` (B,)."""
-    height = chance.uniform(45.0, 105.0, (most,)) * (present[:, None] & _some(chance, most))
-    lift = _domes(retina.x, _places(retina, chance, most, 0.8), chance.uniform(0.13, 0.34, (most,)), height)
+    height = chance.uniform(65.0, 130.0, (most,)) * (present[:, None] & _some(chance, most))
+    lift = _domes(retina.x, _places(retina, chance, most, 0.8), chance.uniform(0.18, 0.42, (most,)), height)
     retina.boundaries[:, : len(_OVER_DRUSEN)] -= _OVER_DRUSEN[None, :, None] * lift[:, None]
 
 
-def add_fluid(retina: Retina, chance: Chance, present: np.ndarray, most: int = 5) -> tuple[np.ndarray, ...]:
+def add_fluid(retina: Retina, chance: Chance, present: np.ndarray, most: int = 6) -> tuple[np.ndarray, ...]:
     """Add fluid under the retina or cysts within it, in place, where `present` (B,).
 
     Returns:
         The cysts as ellipses: centre x (mm), centre z (micrometres), radius x, radius z, darkness 0 or 1; each (B, K).
     """
-    subretinal = present & chance.happens(0.35)
-    height = chance.uniform(55.0, 120.0, (1,)) * subretinal[:, None]
-    lift = _domes(retina.x, _places(retina, chance, 1, 0.75), chance.uniform(0.35, 0.8, (1,)), height)
+    subretinal = present & chance.happens(0.45)
+    height = chance.uniform(90.0, 180.0, (1,)) * subretinal[:, None]
+    lift = _domes(retina.x, _places(retina, chance, 1, 0.75), chance.uniform(0.5, 1.1, (1,)), height)
     retina.boundaries[:, : len(_OVER_SUBRETINAL)] -= _OVER_SUBRETINAL[None, :, None] * lift[:, None]
     return _add_cysts(retina, chance.spawn("cysts"), present & ~subretinal, most)
 
@@ -37,7 +37,7 @@ def _add_cysts(retina: Retina, chance: Chance, present: np.ndarray, most: int) -
     """Add a cluster of dark ellipses between the inner nuclear layer and the inner segments, which they spread."""
     shown = present[:, None] & _some(chance, most)
     centre = _places(retina, chance, 1, 0.75) + chance.normal(0.0, 0.35, (most,))
-    radius_x, radius_z = chance.uniform(0.10, 0.24, (most,)), chance.uniform(32.0, 62.0, (most,))
+    radius_x, radius_z = chance.uniform(0.16, 0.36, (most,)), chance.uniform(50.0, 90.0, (most,))
     lift = _domes(retina.x, centre, 2.0 * radius_x, radius_z * shown)
     retina.boundaries[:, : len(_OVER_CYST)] -= _OVER_CYST[None, :, None] * lift[:, None]
     top = retina.depth(NAMES.index("ganglion cell and inner plexiform layers"), centre)
@@ -48,7 +48,7 @@ def _add_cysts(retina: Retina, chance: Chance, present: np.ndarray, most: int) -
 
 def _some(chance: Chance, most: int) -> np.ndarray:
     """Return (B, most) booleans: the first is always true, the others more often than not."""
-    shown = chance.happens(0.55, (most,))
+    shown = chance.happens(0.65, (most,))
     shown[:, 0] = True
     return shown
 
