@@ -24,6 +24,7 @@ from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
 
 TITLE = "MAE"
+RECONSTRUCTION = "Each hidden patch is given its true brightness and contrast; only its structure is predicted."
 NEEDS = frozenset({"tokens"})
 _PAPER = "He et al., CVPR 2022, table 8"
 RECOMMENDS = {

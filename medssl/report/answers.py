@@ -1,19 +1,26 @@
 """The two answers a reader comes for: the verdict in words, and how few labels are enough."""
 
 import math
+import re
 from typing import Any
 
 from medssl.report.sweep_folder import Row, Sweep, of_set, set_title
 from medssl.report.words import known
 
 _ALL = 100.0
+_SENTENCE_END = re.compile(r"(?<=\.)\s+(?=[A-Z])")
 _TONES = {"helps": "good", "harms": "bad", "no worthwhile gain": "neutral", "undecided": "open"}
 
 
 def verdicts(sweep: Sweep, *, primary: bool) -> list[Row]:
-    """Return the primary or the other verdicts, each with the tone of its badge and the title of its test set."""
+    """Return the primary or the other verdicts, each with its tone, its test set in words, and its sentences apart."""
     return [
-        {**row, "tone": _TONES.get(row["word"], "open"), "set_title": set_title(row["test_set"], row["domain"])}
+        {
+            **row,
+            "tone": _TONES.get(row["word"], "open"),
+            "set_title": set_title(row["test_set"], row["domain"]),
+            "sentences": _SENTENCE_END.split(row["sentence"]),
+        }
         for row in sweep.verdicts
         if bool(row.get("primary")) == primary
     ]
@@ -76,7 +83,7 @@ def _placed(row: Row, scale: tuple[float, float], sweep: Sweep) -> Row:
 def _position(value: Any, text: str, scale: tuple[float, float]) -> float | None:
     """Return the place of a fraction; one outside the grid, which only its text tells, lies at that end."""
     if not known(value) or value <= 0:
-        return {"at or below": 0.0, "not reached": 100.0}.get(text[:11])
+        return 100.0 if "not reached" in text else 0.0 if "below" in text else None
     if scale[1] <= scale[0]:
         return None
     share = math.log(value / scale[0]) / math.log(scale[1] / scale[0])

@@ -97,8 +97,8 @@ def _frame(axes: Axes, limits: tuple[float, float]) -> None:
     axes.set_xlabel("difference")
     top = axes.get_xaxis_transform()
     zero = (0 - limits[0]) / (limits[1] - limits[0])
-    side: dict[str, Any] = {"transform": top, "va": "bottom", "color": svg.COLOURS["muted"], "fontsize": 11}
+    side: dict[str, Any] = {"textcoords": "offset points", "color": svg.COLOURS["muted"], "fontsize": 11}
     if zero > 0.15:
-        axes.text(0, 1.005, "← worse  ", ha="right", **side)
+        axes.annotate("← worse", (0, 1), (-5, 4), xycoords=top, ha="right", **side)
     if zero < 0.85:
-        axes.text(0, 1.005, "  better →", ha="left", **side)
+        axes.annotate("better →", (0, 1), (5, 4), xycoords=top, ha="left", **side)

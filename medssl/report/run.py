@@ -116,6 +116,7 @@ def context(path: Path) -> dict[str, Any]:
         "tiles": tiles(run),
         "samples": samples(run),
         "samples_missing": _samples_missing(run),
+        "reconstruction": _of_method(names["method"], "RECONSTRUCTION", ""),
         "loss": curves.loss(_losses(run)) if run.steps else None,
         "monitors": monitors(run),
         "remarks": remarks(run),
@@ -127,7 +128,12 @@ def context(path: Path) -> dict[str, Any]:
 
 def method_title(name: str) -> str:
     """Return the title of a method, or its name where this installation does not have it."""
-    return str(discovery.load("methods", name).TITLE) if name in discovery.names("methods") else name
+    return _of_method(name, "TITLE", name)
+
+
+def _of_method(name: str, constant: str, otherwise: str) -> str:
+    module = discovery.load("methods", name) if name in discovery.names("methods") else None
+    return str(getattr(module, constant, otherwise))
 
 
 def modality_title(name: str) -> str:
@@ -156,12 +162,17 @@ def _neighbours(run: Run) -> str:
     scored = [line for line in run.monitors if known(line.get("knn_auroc"))]
     if not scored:
         return "Whether the features separate the classes was not watched, because no labels were given."
-    best = max(scored, key=lambda line: line["knn_auroc"])
-    return (
-        f"Nearest neighbours in the frozen features reach an AUROC of {number(scored[-1]['knn_auroc'])} on "
-        f"{plural(scored[-1].get('knn_n'), 'labelled training image')} {'at the end' if run.finished else 'so far'} "
-        f"(best {number(best['knn_auroc'])} in epoch {int(best['epoch']) + 1})."
-    )
+    last, start = scored[-1], scored[0]
+    when = "at the end" if run.finished else "so far"
+    text = f"Nearest neighbours in the frozen features reach an AUROC of {number(last['knn_auroc'])} {when}"
+    text += f", on {plural(last.get('knn_n'), 'labelled training image')}"
+    trained = [line for line in scored if line["step"] > 0]
+    if start["step"] == 0:
+        text += f"; before training it was {number(start['knn_auroc'])}"
+    if trained:
+        best = max(trained, key=lambda line: line["knn_auroc"])
+        text += f"; the best was {number(best['knn_auroc'])} in epoch {int(best['epoch']) + 1}"
+    return f"{text}."
 
 
 def tiles(run: Run) -> list[tuple[str, str, str]]:
@@ -174,10 +185,10 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
         (count(patients), "patients", "test patients are not among them" if known(patients) else "no table of images"),
         (count(run.epochs), "epochs", plural(run.steps[-1]["step"] if run.steps else 0, "step")),
     ]
-    if run.steps and known(run.steps[-1].get("images_per_second")):
-        wait = run.steps[-1].get("data_wait_share")
+    speed, wait = (_median(run.steps, key) for key in ("images_per_second", "data_wait_share"))
+    if known(speed):
         share = f"{wait:.0%} of the time waiting for data".replace("%", "\u00a0%") if known(wait) else ""
-        result.append((significant(run.steps[-1]["images_per_second"]), "images a second", share))
+        result.append((significant(speed), "images a second", share))
     if known(run.provenance.get("seconds")):
         result.append((duration(run.provenance["seconds"]), "training time", str(run.provenance.get("device", ""))))
     return result
@@ -248,6 +259,11 @@ def command(run: Run) -> str:
         label = shlex.quote(str(data["label"])) if data.get("label") else "COLUMN"
         words += ["--data", shlex.quote(str(data["manifest"])), "--label", label]
     return " ".join(words)
+
+
+def _median(lines: list[dict[str, Any]], key: str) -> float | None:
+    values = [line[key] for line in lines if known(line.get(key))]
+    return float(np.median(values)) if values else None
 
 
 def _losses(run: Run) -> curves.Points:

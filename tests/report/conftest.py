@@ -98,6 +98,8 @@ def _provenance(method: str, synthetic: bool, finished: bool, text: str) -> dict
 
 def _write_metrics(path: Path, labels: bool, epochs: int, text: str) -> None:
     chance = np.random.default_rng(0)
+    before = {"kind": "monitor", "step": 0, "epoch": 0, "knn_auroc": 0.512 if labels else None, "knn_n": 640 * labels}
+    files.append_json_line(path, before | {"feature_std": 0.3, "effective_rank": 8.0})
     for step in range(5, epochs * 15 + 1, 5):
         epoch = (step - 1) // 15
         loss = 0.42 + 0.55 * math.exp(-step / 110) + 0.02 * float(chance.standard_normal())
