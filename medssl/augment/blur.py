@@ -68,7 +68,7 @@ def _along(images: torch.Tensor, taps: torch.Tensor, axis: int) -> torch.Tensor:
     flat, result = wide.flatten(1), torch.zeros_like(wide)
     whole = flat.shape[1] - 2 * reach * step  # beyond, a shift would leave the memory; cut off below
     total = result.flatten(1)[:, :whole]
+    weights = taps.to(images.device, images.dtype)[:, :, None]
     for shift in range(2 * reach + 1):
-        weights = taps[abs(shift - reach)].to(images.device, images.dtype)[:, None]
-        total.addcmul_(flat[:, shift * step : shift * step + whole], weights)
+        total.addcmul_(flat[:, shift * step : shift * step + whole], weights[abs(shift - reach)])
     return result.narrow(axis, 0, n)

@@ -188,9 +188,9 @@ def grid(to_image: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
 
 def _line(slope: torch.Tensor, n: int, axis: int, spatial_dims: int) -> torch.Tensor:
     """Return slope times the n pixel centres along an axis, (B, 1, ..., n, ..., 1)."""
-    centres = (torch.arange(n, dtype=torch.float64, device=slope.device) * 2 + 1) / n - 1
+    centres = (torch.arange(n, dtype=torch.float64) * 2 + 1) / n - 1
     shape = [n if other == axis else 1 for other in range(spatial_dims)]
-    return (slope[:, None] * centres.to(slope.dtype)).reshape(-1, *shape)
+    return (slope[:, None] * centres.to(slope.device, slope.dtype)).reshape(-1, *shape)
 
 
 def warp(
