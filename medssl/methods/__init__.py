@@ -6,7 +6,10 @@ A method's file holds `TITLE`, `NEEDS` (what it asks of a backbone, among the ba
 - `wish`: the views it wants, a list of `ViewWish`;
 - `backbone`: what is exported;
 - `forward(views, chance) -> dict`: "loss", and other scalars to be logged;
-- `after_step(step, total)`: what follows an optimizer step, such as moving a momentum copy.
+- `after_step(step, total)`: what follows an optimizer step, such as moving a momentum copy;
+- where it makes pictures, `reconstruct(view, chance) -> (masked, reconstruction)`.
+
+`RECOMMENDS` may name settings of training that suit the method, each a `Choice` with its source.
 """
 
 from collections.abc import Mapping
