@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 
 from medssl import __version__, files
@@ -12,7 +13,7 @@ from medssl.data.manifest import Manifest, absolute
 from medssl.errors import DataError, SettingsError, unknown_name
 from medssl.evaluation.arms import BUILT_IN, Arm
 from medssl.settings import Settings, dump_yaml, load_yaml, validate
-from medssl.transfer.finetune import Budget
+from medssl.transfer.finetune import ON_CPU, Budget
 
 HOLDOUT = 0.3
 SWEEPS = Path("sweeps")
@@ -76,6 +77,7 @@ def resolve(
     primary: str | None,
     drop_overlap: str | None,
     budget: Mapping[str, Any] | None,
+    device: str,
     **asked: Any,
 ) -> SweepSettings:
     """Return the plan.
@@ -88,6 +90,7 @@ def resolve(
         primary: The arm of the primary comparison, None for the first.
         drop_overlap: "train" or None.
         budget: Changes to the budget of training.
+        device: "auto", "cpu" or "cuda".
         asked: The other settings as they were given.
 
     Raises:
@@ -110,7 +113,7 @@ def resolve(
         "primary": resolve_primary(primary, arms, ascending),
         "drop_overlap": drop_overlap == "train",
         "holdout": resolve_holdout(arms),
-        "budget": validate(Budget, budget or {}, where="budget"),
+        "budget": resolve_budget(budget or {}, device),
     }
     return validate(SweepSettings, {**values, **asked})
 
@@ -146,6 +149,16 @@ def resolve_holdout(arms: Sequence[Arm]) -> float:
     """Return the smallest share of patients that the runs kept for tests, so that no test patient was pretrained on."""
     kept = [float(run.settings["data"].get("holdout", HOLDOUT)) for arm in arms for run in arm.runs]
     return min([share for share in kept if share > 0], default=HOLDOUT)
+
+
+def resolve_budget(changes: Mapping[str, Any], device: str) -> Budget:
+    """Return the budget of training: a smaller one without a GPU, with the changes over it.
+
+    Raises:
+        SettingsError: A name or value is wrong.
+    """
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    return validate(Budget, {**(ON_CPU if on_cpu else {}), **changes}, where="budget")
 
 
 def open_ood(paths: Sequence[Path]) -> dict[str, tuple[Path, Manifest]]:

@@ -106,8 +106,8 @@ def sweep(
     data, others = Manifest.load(manifest), plan.open_ood(ood)
     settings = plan.resolve(
         opened, (Path(manifest), data), others, fractions=fractions, primary=primary, drop_overlap=drop_overlap,
-        budget=budget, label=label, positive=positive or None, negative=negative or None, draws=draws, mode=mode,
-        seed=seed, checkpoint=checkpoint, margin=margin,
+        budget=budget, device=device, label=label, positive=positive or None, negative=negative or None, draws=draws,
+        mode=mode, seed=seed, checkpoint=checkpoint, margin=margin,
     )  # fmt: skip
     folder = plan.choose_folder(settings, None if out is None else Path(out), resume)
     tell = progress or _silent

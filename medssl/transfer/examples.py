@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from medssl.modalities.parts.modality import Modality
 from medssl.training.views import make_views, plain_view
 
 _WEAK = [ViewWish(count=1, strength="weak")]
+_LEAST_CROP = 0.8  # share of the image's area
+_CROP_ASPECT = (0.9, 1.1)
 
 
 @dataclass(frozen=True)
@@ -56,5 +59,15 @@ class Examples:
             yield plain_view(batch, self.modality, device)
 
     def augmented(self, batch: Batch, seed: int, epoch: int, device: torch.device) -> torch.Tensor:
-        """Return one weakly augmented view of each image, (B, C, *spatial) float32."""
-        return make_views(batch, _WEAK, self.modality, seed, epoch, device)[0]
+        """Return one gently augmented view of each image, (B, C, *spatial) float32."""
+        return make_views(batch, _WEAK, self._gentle, seed, epoch, device)[0]
+
+    @cached_property
+    def _gentle(self) -> Modality:
+        """The modality, its weak crops kept so large that what the label is about stays in the picture.
+
+        A lesion that is cut off makes the label wrong; masked pretraining, from whose recipe this starts, has no label.
+        """
+        crops = self.modality.recipe("weak").geometry.crop_area
+        kept = tuple(max(_LEAST_CROP, area) for area in crops)
+        return self.modality.with_augment({"weak": {"geometry": {"crop_area": kept, "crop_aspect": _CROP_ASPECT}}})

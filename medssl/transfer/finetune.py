@@ -1,12 +1,14 @@
 """Fine-tuning and training from scratch: the whole network with a linear head, to the plateau of its validation loss.
 
 Learning rate and number of steps are chosen inside the label set: a patient-grouped, stratified third is held out,
-every learning rate is trained for a while, the one of lower validation log loss goes on until that loss has stopped
-falling, and then the whole label set is trained in the same way for the chosen number of steps. Scratch and
-pretrained backbones get the same budget.
+every learning rate is trained until one has begun to fit its own labels, the one of lower validation log loss goes on
+until that loss has stopped falling, and then the whole label set is trained in the same way for the chosen number of
+steps. Scratch and pretrained backbones get the same budget.
 
-Scores come from an exponential moving average of the weights (Polyak and Juditsky, SIAM J. Control Optim. 1992), so
-that stopping early does not mean stopping at a high learning rate.
+A transformer that starts from nothing may see a hundred steps before its loss leaves that of the base rate, so a flat
+loss is a plateau only once the training labels are being fitted. Scores come from an exponential moving average of the
+weights (Polyak and Juditsky, SIAM J. Control Optim. 1992), so that stopping early does not mean stopping at a high
+learning rate.
 """
 
 import copy
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
@@ -31,6 +34,7 @@ from medssl.transfer.examples import Examples
 from medssl.transfer.probe import fewest_patients, log_loss
 
 _HELD_OUT_PARTS = 3
+_BEGUN = 0.85  # of the loss that the base rate alone gives
 
 
 class Budget(Settings):
@@ -42,7 +46,7 @@ class Budget(Settings):
         batch_size: Images a step.
         check_every: Validation loss is looked at after so many steps.
         patience: Checks without a lower validation loss after which the plateau is reached.
-        race_checks: Checks after which only the better learning rate goes on.
+        race_checks: Every so many checks it is asked whether a learning rate has begun to fit the labels.
         warmup_steps: Steps from a learning rate of 0 to its peak.
         weight_decay: AdamW's.
         layer_decay: Factor on the learning rate from one transformer block to the one below it, for pretrained
@@ -52,30 +56,32 @@ class Budget(Settings):
         fixed_steps: Likewise.
     """
 
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3)
-    steps: int = 400
-    batch_size: int = 32
-    check_every: int = 20
-    patience: int = 4
-    race_checks: int = 3
-    warmup_steps: int = 20
-    weight_decay: float = 0.05
-    layer_decay: float = 0.65
-    average: float = 0.95
-    fixed_learning_rate: float = 3e-4
-    fixed_steps: int = 100
+    learning_rates: tuple[float, ...] = Field((1e-3, 3e-4), min_length=1)
+    steps: int = Field(2000, ge=1)
+    batch_size: int = Field(32, ge=2)
+    check_every: int = Field(20, ge=1)
+    patience: int = Field(4, ge=1)
+    race_checks: int = Field(2, ge=1)
+    warmup_steps: int = Field(20, ge=0)
+    weight_decay: float = Field(0.05, ge=0)
+    layer_decay: float = Field(0.65, gt=0, le=1)
+    average: float = Field(0.95, ge=0, lt=1)
+    fixed_learning_rate: float = Field(1e-3, gt=0)
+    fixed_steps: int = Field(100, ge=1)
+
+
+ON_CPU = {"steps": 400, "batch_size": 16, "patience": 3}
+"""The budget without a GPU, where a step of a small transformer takes a fifth of a second."""
 
 
 class Classifier(nn.Module):
     """A backbone with a linear head on its pooled features, (B, C, *spatial) -> (B,) logits."""
 
     def __init__(self, backbone: Any) -> None:
-        """Put a head that starts at zero on the backbone."""
+        """Put a head on the backbone."""
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         return self.head(self.backbone(views).pooled)[:, 0]
@@ -153,20 +159,36 @@ class Average(Hook):
 
 
 class Watch(Hook):
-    """Validation log loss of the averaged weights; ends the training on its plateau or after `checks` of them."""
+    """Validation log loss of the averaged weights; ends the training on its plateau or after `checks` checks.
+
+    Attributes:
+        losses: Validation log loss at each check.
+        begun: The first check at which the training labels were being fitted, or None: the mean training loss since
+            the check before was below `_BEGUN` times that of the base rate.
+        checks: Ends the training, for the race of learning rates; None goes on.
+    """
 
     name = "watch"
 
-    def __init__(self, average: Average, held_out: Examples, budget: Budget, device: torch.device) -> None:
+    def __init__(
+        self, average: Average, kept: Examples, held_out: Examples, budget: Budget, device: torch.device
+    ) -> None:
         """Say whose loss is watched on what."""
         self.average, self.held_out, self.budget, self.device = average, held_out, budget, device
         self.losses: list[float] = []
+        self.begun: int | None = None
         self.checks: int | None = None
+        self._base = log_loss(kept.labels, np.full(len(kept), kept.labels.mean()))
+        self._trained: list[torch.Tensor] = []
 
     def after_step(self, training: Training) -> None:
         """Check at every `check_every` steps."""
+        self._trained.append(training.losses["loss"])
         if training.step % self.budget.check_every and training.step != training.plan.steps:
             return
+        if self.begun is None and float(torch.stack(self._trained).mean()) < _BEGUN * self._base:
+            self.begun = len(self.losses)
+        self._trained = []
         self.losses.append(log_loss(self.held_out.labels, self.average.module.score(self.held_out, self.device)))
         if self.finished or len(self.losses) == self.checks:
             training.stop()
@@ -178,8 +200,8 @@ class Watch(Hook):
 
     @property
     def finished(self) -> bool:
-        """Whether the plateau is reached."""
-        return len(self.losses) - 1 - self.best >= self.budget.patience
+        """Whether the plateau is reached: `patience` checks without a lower loss since the labels are being fitted."""
+        return self.begun is not None and len(self.losses) - 1 - max(self.best, self.begun) >= self.budget.patience
 
 
 class _StopAt(Hook):
@@ -214,6 +236,12 @@ class Racer:
     training: Training
     watch: Watch
 
+    def go_on(self, budget: Budget) -> None:
+        """Train on, unless the plateau or the last step is reached."""
+        if not self.watch.finished and self.training.step < budget.steps:
+            self.training.stopped = False
+            self.training.run()
+
 
 def search(
     start: Start, examples: Examples, budget: Budget, device: Device, seed: int, hooks: Sequence[Hook] = ()
@@ -244,13 +272,23 @@ def search(
     ]
     for racer in racers:
         racer.training.hooks = (*racer.training.hooks, *hooks)
-        racer.watch.checks = budget.race_checks if len(racers) > 1 else None
-        racer.training.run()
+    _race(racers, budget)
     best = min(racers, key=lambda racer: min(racer.watch.losses))
-    if not best.watch.finished and best.training.step < budget.steps:
-        best.watch.checks, best.training.stopped = None, False
-        best.training.run()
+    best.watch.checks = None
+    best.go_on(budget)
     return _chosen(best, racers, len(held), budget)
+
+
+def _race(racers: list[Racer], budget: Budget) -> None:
+    """Train every learning rate in equal pieces until one of them has begun to fit, or the steps are spent."""
+    if len(racers) == 1:
+        return
+    pieces = 0
+    while not any(r.watch.begun is not None or r.training.step >= budget.steps for r in racers):
+        pieces += budget.race_checks
+        for racer in racers:
+            racer.watch.checks = pieces
+            racer.go_on(budget)
 
 
 def _chosen(best: Racer, racers: list[Racer], held: int, budget: Budget) -> dict[str, Any]:
@@ -269,7 +307,7 @@ def _racer(
     start: Start, kept: Examples, held: Examples, rate: float, budget: Budget, device: Device, seed: int
 ) -> Racer:
     training, average = _training(start, kept, rate, budget, device, seed)
-    watch = Watch(average, held, budget, device.target)
+    watch = Watch(average, kept, held, budget, device.target)
     training.hooks = (average, watch)
     return Racer(rate, training, watch)
 
@@ -294,13 +332,15 @@ def train(
 def _training(
     start: Start, examples: Examples, rate: float, budget: Budget, device: Device, seed: int
 ) -> tuple[Training, Average]:
-    classifier = Classifier(start.backbone(seed)).to(device.target)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(seed, "head") >> 1)
+        classifier = Classifier(start.backbone(seed)).to(device.target)
     plan = Plan(
         steps=budget.steps,
         learning_rate=rate,
         warmup_steps=min(budget.warmup_steps, budget.steps // 2),
         weight_decay=budget.weight_decay,
-        betas=(0.9, 0.999),
+        betas=(0.9, 0.95),
         clip_norm=1.0,
         seed=key(seed, "fine-tune"),
     )

@@ -38,7 +38,8 @@ def test_options_with_several_values_reach_the_function(asked):
     result = invoke(
         "--arms", "runs/a", "b=runs/b,runs/c", "--data", "m.csv", "--label", "finding", "--ood", "x.csv", "y.csv",
         "--fractions", "5", "33.5", "--draws", "3", "--negative", "NO", "NORMAL", "--drop-overlap", "train",
-        "-o", "out", "--resume", "--seed", "4", "--mode", "finetune", "--primary", "b", "--margin", "0.05", "--checkpoint", "best",
+        "-o", "out", "--resume", "--seed", "4", "--mode", "finetune", "--primary", "b",
+        "--margin", "0.05", "--checkpoint", "best",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     call = asked[0]

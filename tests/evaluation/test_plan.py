@@ -14,7 +14,7 @@ def make_plan(here, run):
         values = {
             "fractions": [33, 5], "primary": None, "drop_overlap": None, "budget": {}, "label": "finding",
             "positive": None, "negative": None, "draws": 2, "mode": "probe", "seed": 0, "checkpoint": "last",
-            "margin": 0.02,
+            "margin": 0.02, "device": "cpu",
         }  # fmt: skip
         return plan.resolve(open_arms([run], "last"), data, {}, **{**values, **changes})
 
@@ -95,3 +95,11 @@ def test_each_place_is_given_the_words_it_has(make_cohort, tmp_path):
     assert [spec.negative for spec in unknown] == [["NO", "nope"], ["NORMAL"]]
     with pytest.raises(DataError, match="None of the negative words NO occurs"):
         words_for(places, LabelSpec("finding", None, ["NO"]))
+
+
+def test_the_budget_is_smaller_without_a_gpu_and_can_be_changed():
+    small = plan.resolve_budget({"learning_rates": [1e-4]}, "cpu")
+    assert small.learning_rates == (1e-4,)
+    assert small.model_dump().items() >= plan.ON_CPU.items()
+    with pytest.raises(SettingsError, match=r"budget\.batch_size"):
+        plan.resolve_budget({"batch_size": 1}, "cpu")

@@ -71,7 +71,9 @@ def test_the_average_follows_its_formula():
     assert int(average.module.num_batches_tracked) == 10
 
 
-def test_a_plateau_ends_the_training(monkeypatch):
+def watched(monkeypatch, validation: list[float], training_loss: list[float]) -> tuple[int, Watch]:
+    """The step at which a watched training of balanced labels is stopped."""
+
     class Stub:
         step, stopped = 0, False
         plan = type("Plan", (), {"steps": 1000})
@@ -79,15 +81,33 @@ def test_a_plateau_ends_the_training(monkeypatch):
         def stop(self) -> None:
             self.stopped = True
 
-    losses = iter([0.7, 0.6, 0.65, 0.61, 0.5])
+    labels = type("E", (), {"labels": np.array([0.0, 1.0]), "__len__": lambda self: 2})()
+    average = type("A", (), {"module": type("M", (), {"score": lambda *a: None})()})()
+    watch = Watch(average, labels, labels, QUICK, torch.device("cpu"))
+    losses = iter(validation)
     monkeypatch.setattr(finetune, "log_loss", lambda labels, scores: next(losses))
-    average = type("A", (), {"module": type("M", (), {"score": lambda *a: None})()})
-    watch = Watch(average, type("E", (), {"labels": None}), QUICK, torch.device("cpu"))  # type: ignore[arg-type]
     training = Stub()
     while not training.stopped:
+        training.losses = {"loss": torch.tensor(training_loss[training.step // QUICK.check_every])}  # type: ignore[attr-defined]
         training.step += 1
         watch.after_step(training)  # type: ignore[arg-type]
-    assert (training.step, watch.best, watch.losses) == (20, 1, [0.7, 0.6, 0.65, 0.61])
+    return training.step, watch
+
+
+def test_a_plateau_ends_the_training(monkeypatch):
+    step, watch = watched(monkeypatch, [0.7, 0.6, 0.65, 0.61, 0.5], [0.3] * 5)
+    assert (step, watch.best, watch.losses) == (20, 1, [0.7, 0.6, 0.65, 0.61])
+
+
+def test_a_training_that_has_not_begun_to_fit_has_no_plateau(monkeypatch):
+    flat = [0.69, 0.70, 0.70, 0.70, 0.70, 0.6, 0.5, 0.51, 0.52]
+    step, watch = watched(monkeypatch, flat, [0.69, 0.69, 0.68, 0.69, 0.67, 0.5, 0.4, 0.3, 0.2])
+    assert (step, watch.begun, watch.best) == (45, 5, 6)
+
+
+def test_patience_starts_when_fitting_begins(monkeypatch):
+    step, watch = watched(monkeypatch, [0.69, 0.7, 0.8, 0.9, 1.0], [0.69, 0.69, 0.4, 0.3, 0.2])
+    assert (step, watch.begun, watch.best) == (25, 2, 0)
 
 
 def test_search_and_training_learn_what_can_be_seen(examples, device):
@@ -95,7 +115,9 @@ def test_search_and_training_learn_what_can_be_seen(examples, device):
     assert chosen["learning_rate"] == 3e-3
     assert chosen["steps"] % QUICK.check_every == 0
     assert chosen["held_out"] == 8
-    assert len(chosen["tried"][0]["losses"]) == QUICK.race_checks
+    slow, fast = (tried["losses"] for tried in chosen["tried"])
+    assert len(slow) % QUICK.race_checks == 0
+    assert len(slow) < len(fast)
     classifier = finetune.train(SCRATCH, examples, 3e-3, 40, QUICK, device, seed=0)
     scores = classifier.score(examples, device.target)
     assert scores[examples.labels == 1].min() > scores[examples.labels == 0].max()
