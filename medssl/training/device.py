@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from medssl.errors import SettingsError
@@ -73,6 +75,12 @@ class Device:
         if self.world == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.target)).item() > 0)
+
+    def share(self, value: Any) -> Any:
+        """Return the first process's value in all processes."""
+        if self.world == 1:
+            return value
+        return broadcast_object_list([value], from_process=0)[0]
 
     def wait(self) -> None:
         """Wait until every process is here."""

@@ -1,0 +1,282 @@
+"""What the commands do, as functions that return objects one can look into.
+
+Example:
+    run = medssl.pretrain("oct", "mae", data="manifest.parquet", settings={"train": {"epochs": 20}})
+    run.metrics.query("kind == 'step'").plot(x="step", y="loss")
+    features = run.backbone()(images).pooled
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medssl import files
+from medssl.errors import SettingsError
+from medssl.settings import load_yaml, merged
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from medssl.evaluation.sweep import Sweep
+    from medssl.settings import Choice
+    from medssl.training.pretraining import Prepared
+
+Progress = Callable[[str, dict[str, Any]], None]
+
+SET_BY_YOU = "set by you"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A pretraining run on disk.
+
+    Attributes:
+        folder: Where it is.
+    """
+
+    folder: Path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every resolved value."""
+        return load_yaml(self.folder / "settings.yaml")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights come from."""
+        return files.read_json(self.folder / "provenance.json")
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row a line of `metrics.jsonl`; the column `kind` tells steps, monitors and remarks apart."""
+        import pandas as pd
+
+        return pd.DataFrame(files.read_json_lines(self.folder / "metrics.jsonl"))
+
+    def backbone(self, which: str = "last") -> nn.Module:
+        """Return the backbone in eval mode: the last weights, or the "best" by online kNN.
+
+        Raises:
+            DataError: The run has none.
+        """
+        from medssl.backbones.weights import load_backbone
+
+        return load_backbone(self.folder / ("backbone-best" if which == "best" else "backbone"))
+
+
+def pretrain(
+    modality: str | None = None,
+    method: str | None = None,
+    *,
+    data: str | Path | None = None,
+    backbone: str | None = None,
+    preset: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+    base: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Pretrain a backbone without labels.
+
+    Args:
+        modality: Name of a modality, such as "oct".
+        method: Name of a method, such as "mae".
+        data: A manifest or a folder of images; None for the built-in synthetic cohort.
+        backbone: Name of a variant, such as "vit_small"; chosen by the preset if None.
+        preset: "auto" chooses what is not set for device, memory and amount of data; "none" keeps the defaults.
+        settings: Values that win over everything else, nested: `{"train": {"epochs": 20}}`.
+        base: A `settings.yaml` to repeat.
+        out: The run folder; named after modality, method, backbone and time below `runs/` if None.
+        resume: Go on in `out`, or in the newest unfinished run that was asked for with equal settings.
+        dry_run: Choose, estimate, and stop before anything is written.
+        progress: Called with what happens: "plan", "start", "step", "monitor", "remark", ...
+
+    Returns:
+        The run; after a dry run its folder does not exist.
+
+    Raises:
+        SettingsError: A name or value is wrong.
+        DataError: The images cannot be used.
+        StorageError: The folder is in use, not empty or cannot be written.
+        StoppedError: A signal asked to stop; the state is saved and `resume` goes on.
+    """
+    asked = _asked(settings, modality=modality, method=method, backbone=backbone, data=data)
+    request = json.loads(json.dumps({"preset": preset, "base": str(base) if base else None, "settings": asked}))
+    folder = _folder_to_resume(out, request) if resume else None
+    from medssl.training import runs
+
+    if folder is not None and runs.is_finished(folder):
+        _tell(progress, "finished", folder=str(folder))
+        return Run(folder)
+    user = _user(asked, base, folder)
+    prepared = _prepared(user, preset, progress)
+    named = out or folder or runs.new_name(*(getattr(prepared.settings, n) for n in ("modality", "method", "backbone")))
+    folder = Path(prepared.device.share(str(named)))
+    _tell(progress, "plan", prepared=prepared, folder=str(folder))
+    if not dry_run:
+        _train(folder, prepared, request, resume=resume, progress=progress)
+    return Run(folder)
+
+
+def sweep(
+    arms: Sequence[str | Path] | Mapping[str, Sequence[str | Path]],
+    *,
+    data: str | Path | None = None,
+    label: str | None = None,
+    ood: Sequence[str | Path] | None = None,
+    positive: Sequence[str] | None = None,
+    negative: Sequence[str] | None = None,
+    fractions: Sequence[float] = (1, 5, 10, 33, 100),
+    draws: int = 5,
+    mode: str = "probe",
+    out: str | Path | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Sweep:
+    """Compare pretrained arms with each other and with the built-in ones, by label fraction, ID and OOD.
+
+    Args:
+        arms: Run folders or `NAME=RUN,RUN`, or a dictionary of name to run folders (the seeds of that arm).
+        data: The in-distribution manifest; None for what the first run was pretrained on.
+        label: Its label column; None for the one that the first run watched.
+        ood: Manifests of other places; None for none, or for the other device of the built-in cohort.
+        positive: Words of the label that count as positive.
+        negative: Words that count as negative.
+        fractions: Per cent of the training patients that are labelled.
+        draws: Label draws a fraction.
+        mode: "probe" or "finetune".
+        out: The sweep's folder; named after data, label, mode and time below `sweeps/` if None.
+        resume: Go on in `out`, or in the newest unfinished sweep with equal settings.
+        dry_run: Plan only; nothing is written.
+        progress: Called with what happens: "plan", "pack", "cell", "statistics".
+        options: drop_overlap, checkpoint, margin, primary, seed, budget, resamples, device, as
+            `medssl.evaluation.sweep.sweep` has them.
+
+    Returns:
+        The sweep: folder, settings, predictions, results; after a dry run without the last two.
+
+    Raises:
+        SettingsError: A name or value is wrong.
+        DataError: The data cannot be used, or test images are in training or pretraining.
+        StorageError: The folder is in use, not empty or cannot be written.
+        StoppedError: A signal asked to stop; finished cells are kept and `resume` goes on.
+    """
+    from medssl.evaluation import sweep as evaluation
+    from medssl.report.build import report
+
+    manifest, words, others = _sweep_data(arms, data, (label, positive, negative), ood, progress)
+    done = evaluation.sweep(
+        arms,
+        manifest,
+        words[0],
+        ood=others,
+        positive=words[1],
+        negative=words[2],
+        fractions=fractions,
+        draws=draws,
+        mode=mode,
+        out=None if out is None else Path(out),
+        resume=resume,
+        dry_run=dry_run,
+        progress=progress,
+        **options,
+    )
+    if not dry_run:
+        report(done.folder)
+    return done
+
+
+def _sweep_data(
+    arms: Sequence[str | Path] | Mapping[str, Sequence[str | Path]],
+    data: str | Path | None,
+    words: tuple[str | None, Sequence[str] | None, Sequence[str] | None],
+    ood: Sequence[str | Path] | None,
+    progress: Progress | None,
+) -> tuple[Path, tuple[str, list[str] | None, list[str] | None], list[Path]]:
+    """Return manifest, label with its words, and other manifests: as given, else the first run's, else built in."""
+    from medssl.data import builtin
+    from medssl.evaluation.arms import open_arms
+
+    first = open_arms(arms, "last")[0].runs[0].settings
+    label, *classes = words
+    positive, negative = (list(given) if given else None for given in classes)
+    others = None if ood is None else [Path(other) for other in ood]
+    if data is None and first["data"].get("manifest") is None:
+        made = builtin.cohort(first["modality"], progress=progress)
+        return made.manifest, (label or made.label, positive, negative), [made.ood] if others is None else others
+    if data is None and label is None:
+        label, positive, negative = (first["data"].get(name) for name in ("label", "positive", "negative"))
+    if label is None:
+        raise SettingsError("A sweep needs a label", fix="Add --label COLUMN")
+    return Path(data or first["data"]["manifest"]), (label, positive, negative), others or []
+
+
+def _asked(settings: Mapping[str, Any] | None, **named: Any) -> dict[str, Any]:
+    """Return what the user set, nested; a path becomes absolute, so that the settings hold elsewhere."""
+    data = named.pop("data")
+    arguments = {name: value for name, value in named.items() if value is not None}
+    if data is not None:
+        arguments["data"] = {"manifest": str(Path(data).absolute())}
+    return merged(settings or {}, arguments)
+
+
+def _folder_to_resume(out: str | Path | None, request: dict[str, Any]) -> Path | None:
+    from medssl.training import runs
+
+    if out is None:
+        return runs.newest_unfinished(request)
+    return Path(out) if runs.has_begun(Path(out)) else None
+
+
+def _user(asked: dict[str, Any], base: str | Path | None, folder: Path | None) -> dict[str, Choice]:
+    """Return what is set, by dotted name: the run's own settings on resume, else the file's with the user's over it."""
+    from medssl.training import presets, runs
+    from medssl.training.settings import read
+
+    if folder is not None:
+        return presets.chosen_by(runs.settings_to_resume(folder, asked), "settings of the run")
+    filed = presets.chosen_by(read(Path(base)), f"{Path(base).name}") if base else {}
+    return {**filed, **presets.chosen_by(asked, SET_BY_YOU)}
+
+
+def _prepared(user: dict[str, Choice], preset: str, progress: Progress | None) -> Prepared:
+    from medssl.training import pretraining
+
+    return pretraining.prepare(user, preset, progress)
+
+
+def _train(
+    folder: Path, prepared: Prepared, request: dict[str, Any], *, resume: bool, progress: Progress | None
+) -> None:
+    from medssl.training import pretraining, runs
+
+    with _claimed(folder, prepared, resume=resume):
+        if not runs.has_begun(folder) and prepared.device.rank == 0:
+            prepared = pretraining.write_beginning(folder, prepared, request)
+        prepared.device.wait()
+        pretraining.run(folder, prepared, progress)
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path, prepared: Prepared, *, resume: bool) -> Iterator[None]:
+    """Hold the folder; among several processes the first one does."""
+    if prepared.device.rank == 0:
+        with files.claimed(folder, resume=resume):
+            yield
+    else:
+        yield
+
+
+def _tell(progress: Progress | None, kind: str, **values: Any) -> None:
+    if progress is not None:
+        progress(kind, values)

@@ -1,0 +1,116 @@
+"""`medssl pretrain`: learn features from images without labels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from medssl.training.pretraining import Prepared
+
+
+def command(
+    modality: str | None = typer.Option(None, "--modality", help="Kind of image: oct, cxr."),
+    method: str | None = typer.Option(None, "--method", help="Self-supervised method: mae, simclr."),
+    data: Path | None = typer.Option(
+        None, "--data", help="Manifest or folder of images. Without it: the built-in synthetic cohort."
+    ),
+    backbone: str | None = typer.Option(None, "--backbone", help="Such as vit_nano, vit_small, resnet50."),
+    label: str | None = typer.Option(None, "--label", help="Column that is watched (online kNN), never trained on."),
+    positive: list[str] = typer.Option([], "--positive", help="Words of the label that count as positive."),
+    negative: list[str] = typer.Option([], "--negative", help="Words of the label that count as negative."),
+    preset: str = typer.Option("auto", "--preset", help="auto: chosen for device, memory and data; none: defaults."),
+    assignments: list[str] = typer.Option([], "--set", help="A setting, such as train.epochs=20; may be repeated."),
+    base: Path | None = typer.Option(None, "--from", help="Repeat the settings.yaml of another run."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Run folder. [default: runs/MODALITY-METHOD-...]"),
+    resume: bool = typer.Option(
+        False, "--resume", help="Go on in -o, or in the newest unfinished run asked for alike."
+    ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would be done, and write no run."),
+) -> None:
+    """Pretrain a backbone without labels, and keep everything in a run folder.
+
+    What is not set is chosen for the device, its memory and the amount of data; the choices are printed with their
+    sources. Test patients are left out, so that a later sweep over the same manifest is honest. Ctrl-C saves the
+    state and ends with exit code 75; --resume goes on.
+    """
+    from medssl.api import pretrain
+    from medssl.cli.progress import shown
+    from medssl.settings import merged, parse_overrides
+
+    watched = {"label": label, "positive": positive or None, "negative": negative or None}
+    flags = {"data": {name: value for name, value in watched.items() if value is not None}}
+    with shown() as progress:
+        run = pretrain(
+            modality,
+            method,
+            data=data,
+            backbone=backbone,
+            preset=preset,
+            settings=merged(parse_overrides(assignments), flags if flags["data"] else {}),
+            base=base,
+            out=out,
+            resume=resume,
+            dry_run=dry_run,
+            progress=Narrator(progress),
+        )
+    if not dry_run:
+        typer.echo(closing(run.folder))
+
+
+class Narrator:
+    """Print the plan when it stands, and hand everything else on to the display."""
+
+    def __init__(self, display) -> None:  # type: ignore[no-untyped-def]
+        self.display = display
+
+    def __call__(self, kind: str, values: dict) -> None:
+        """Take an event."""
+        if kind == "plan":
+            typer.echo(plan(values["prepared"], values["folder"]), err=True)
+        elif kind == "finished":
+            typer.echo(f"The run is finished already: {values['folder']}", err=True)
+        else:
+            self.display(kind, values)
+
+
+def plan(prepared: "Prepared", folder: str) -> str:
+    """Return the choices with their sources, the images, and the estimate."""
+    source = prepared.source
+    plain = ("default of", "size of")
+    shown = {n: c for n, c in prepared.choices.items() if not c.source.startswith(plain) and c.value is not None}
+    width = max(len(name) for name in shown)
+    lines = [f"  {name:{width}}  {_short(choice.value):12}  {choice.source}" for name, choice in sorted(shown.items())]
+    peak = prepared.peak_learning_rate
+    lines += [f"  {'peak learning rate':{width}}  {peak:<12.3g}  base_learning_rate x batch / 256, or as set"]
+    label = f"; watching '{source.label}' (positive: {source.positive})" if source.label else ""
+    lines += [f"note: {text}" for text in source.remarks]
+    lines += [
+        f"{source.images} images of {source.manifest.name}{label}",
+        f"{prepared.estimate}",
+        f"run folder: {folder}",
+    ]
+    return "\n".join(["Chosen:", *lines])
+
+
+def closing(folder: Path) -> str:
+    """Return where the run is, how it ended, and the next command."""
+    from medssl.api import Run
+
+    run = Run(folder)
+    settings, record = run.settings, run.provenance
+    lines = [f"Done: {folder}"]
+    if record.get("synthetic"):
+        lines.append("The images were synthetic: this shows that everything works, nothing about patients.")
+    report = folder / "report.html"
+    if report.exists():
+        lines.append(f"Report: {report}")
+    data = settings["data"]
+    words = ["medssl sweep --arms", str(folder)]
+    words += ["--data", data["manifest"]] if data["manifest"] else []
+    words += ["--label", data["label"] or "COLUMN"] if data["manifest"] else []
+    return "\n".join([*lines, f"Next: {' '.join(words)}"])
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,231 @@
+"""What a run is made of when nobody says: every value with the reason for it.
+
+Later layers win: defaults of method and backbone < the method's recommendation < the modality's recommendation <
+device, memory and amount of data < what the user set. The choices are a function of those, never of measured speed,
+so that the same command on the same machine is the same run; only precision is decided by a short measurement.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medssl import backbones, discovery
+from medssl.errors import unknown_name
+from medssl.settings import Choice, merged
+from medssl.training.settings import DataSettings, PretrainSettings, TrainSettings, check, check_names, own_groups
+
+PRESETS = ("auto", "none")
+
+_GB = 1e9
+_SMALL = 192  # widths up to here stand a learning rate of 1e-3 in AdamW
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the preset needs to know of a machine.
+
+    Attributes:
+        kind: "cpu" or "cuda".
+        memory: Bytes of the device.
+        cores: CPU cores.
+        processes: Training processes.
+        precision: What a short measurement found best.
+    """
+
+    kind: str
+    memory: float
+    cores: int = 1
+    processes: int = 1
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Complete settings, and for each value where it came from."""
+
+    settings: PretrainSettings
+    choices: dict[str, Choice]
+
+
+def resolve(
+    user: Mapping[str, Choice], machine: Machine, images: int, *, preset: str = "auto", flops: float | None = None
+) -> Resolved:
+    """Choose everything that was not given.
+
+    Args:
+        user: What was set, by dotted name ("train.epochs"); `modality` and `method` at least.
+        machine: Where it runs.
+        images: Images that will be trained on.
+        preset: "auto", or "none" for the defaults and recommendations alone.
+        flops: Floating-point operations of a training step an image, where known; on a CPU the number of epochs
+            follows from it.
+
+    Raises:
+        SettingsError: A name or value is wrong.
+    """
+    if preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
+    chosen = _size_layer(machine) if preset == "auto" else {"backbone": Choice("vit_small", "default")}
+    modality, method, name = ({**chosen, **user}[group].value for group in ("modality", "method", "backbone"))
+    check_names(modality, method, name)
+    family = backbones.names()[name]
+    layers = [_defaults(method, name), _recommended(method, family, modality), _fitting(chosen, family)]
+    if preset == "auto":
+        known = {**layers[0], **layers[1], **layers[2], **user}
+        layers.append(_amount_layer(known, user, machine, images, flops, _width(family, name)))
+    layers += [_machine_layer(machine), dict(user)]
+    choices = {name: choice for layer in layers for name, choice in layer.items()}
+    values = merged(*(nested(name, choice.value) for name, choice in choices.items()))
+    return Resolved(check(values), choices)
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """Return `{"train": {"epochs": 5}}` for "train.epochs" and 5."""
+    first, _, rest = name.partition(".")
+    return {first: nested(rest, value) if rest else value}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return `{"train.epochs": 5}` for `{"train": {"epochs": 5}}`."""
+    result = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            result.update(flat(value, f"{prefix}{name}."))
+        else:
+            result[f"{prefix}{name}"] = value
+    return result
+
+
+def chosen_by(values: Mapping[str, Any], source: str) -> dict[str, Choice]:
+    """Return nested values as choices of one source, by dotted name."""
+    return {name: Choice(value, source) for name, value in flat(values).items()}
+
+
+def _defaults(method: str, backbone: str) -> dict[str, Choice]:
+    """Return the defaults of all groups of settings, and the backbone's variant."""
+    family = backbones.names()[backbone]
+    groups = {"data": DataSettings, "train": TrainSettings, **own_groups(method, backbone)}
+    result = {
+        f"{group}.{name}": Choice(field.get_default(call_default_factory=True), f"default of {group}")
+        for group, kind in groups.items()
+        for name, field in kind.model_fields.items()
+        if not field.is_required()
+    }
+    variant = discovery.load("backbones", family).VARIANTS[backbone]
+    return {**result, **{f"{family}.{name}": Choice(value, f"size of {backbone}") for name, value in variant.items()}}
+
+
+def _recommended(method: str, family: str, modality: str) -> dict[str, Choice]:
+    """Return what method and modality recommend, as far as it concerns this method and backbone."""
+    by_method: dict[str, Choice] = getattr(discovery.load("methods", method), "RECOMMENDS", {})
+    by_modality: dict[str, Choice] = discovery.load("modalities", modality).MODALITY.recommends
+    return _fitting({**by_method, **by_modality}, family, method)
+
+
+def _fitting(choices: Mapping[str, Choice], *own: str) -> dict[str, Choice]:
+    groups = {"data", "train", "augment", *own}
+    return {name: c for name, c in choices.items() if "." not in name or name.partition(".")[0] in groups}
+
+
+def _machine_layer(machine: Machine) -> dict[str, Choice]:
+    measured = "a short product of matrices showed which is faster here"
+    return {
+        "train.device": Choice(machine.kind, "what torch finds here"),
+        "train.precision": Choice(machine.precision, measured),
+    }
+
+
+def _size_layer(machine: Machine) -> dict[str, Choice]:
+    """Return network, image size and batch for the device and its memory."""
+    if machine.kind == "cpu":
+        why = f"CPU with {machine.cores} cores: minutes, not days"
+        return {
+            "backbone": Choice("vit_nano", why),
+            "data.image_size": Choice(64, why),
+            "vit.patch_size": Choice(8, "64 patches an image, as many as 8 x 8"),
+            "train.batch_size": Choice(64, f"{why}; small batches give more steps"),
+            "train.workers": Choice(1, "one thread reads ahead; the others train"),
+            "train.checkpoint_minutes": Choice(1, "small states, cheap to write"),
+            "train.monitor_images": Choice(300, "a look takes about a second"),
+        }
+    each = 256 if machine.memory >= 20 * _GB else 128 if machine.memory >= 11 * _GB else 64
+    why = f"GPU with {machine.memory / _GB:.0f} GB"
+    return {
+        "backbone": Choice("vit_small", f"{why}; larger ones pay from some 100,000 images on"),
+        "data.image_size": Choice(224, "what published weights and papers use"),
+        "vit.patch_size": Choice(16, "what published weights and papers use"),
+        "train.batch_size": Choice(each * machine.processes, f"{why}, {machine.processes} of them"),
+        "train.workers": Choice(min(8, max(1, machine.cores // 2)), f"{machine.cores} CPU cores"),
+        "train.checkpoint_minutes": Choice(10, "at most that much work is lost"),
+    }
+
+
+def _amount_layer(
+    known: Mapping[str, Choice],
+    user: Mapping[str, Choice],
+    machine: Machine,
+    images: int,
+    flops: float | None,
+    width: int,
+) -> dict[str, Choice]:
+    """Return batch, epochs, learning rate and the rhythm of logs for the amount of data."""
+    batch = user.get("train.batch_size") or _batch(known["train.batch_size"], images)
+    epochs = user.get("train.epochs") or _epochs(machine, images, flops)
+    steps = int(epochs.value) * max(1, images // int(batch.value))
+    return {
+        "train.batch_size": batch,
+        "train.epochs": epochs,
+        **_learning_rate(known["train.base_learning_rate"], steps, batch.value, width, epochs.value),
+        "train.log_every": Choice(min(50, max(1, steps // 150)), f"about 150 lines over {steps} steps"),
+        "train.monitor_epochs": Choice(max(1, epochs.value // 12), f"about 12 looks over {epochs.value} epochs"),
+    }
+
+
+def _batch(usual: Choice, images: int) -> Choice:
+    """Return a smaller power of two where there would be fewer than 8 steps an epoch, but not below 8."""
+    fitting = max(8, 2 ** int(math.log2(max(1, images // 8))))
+    return usual if usual.value <= fitting else Choice(fitting, f"{images} images: more than a step or two an epoch")
+
+
+_CPU_FLOPS = 5.5e12
+_CPU_IMAGES = (20_000, 400_000)
+_GPU_IMAGES = 20e6
+
+
+def _epochs(machine: Machine, images: int, flops: float | None) -> Choice:
+    """Return epochs so that a CPU is done in minutes, or a GPU sees images about as often as published runs do."""
+    if machine.kind == "cpu":
+        least, most = _CPU_IMAGES
+        seen = min(most, max(least, _CPU_FLOPS / flops)) if flops else least
+        return Choice(max(1, round(seen / images)), f"{images} images on a CPU: about 3 minutes on 2 cores")
+    epochs = round(min(800, max(50, _GPU_IMAGES / images)))
+    return Choice(epochs, f"{images} images: 50 to 800 epochs, 20 million views where possible")
+
+
+def _learning_rate(base: Choice, steps: int, batch: int, width: int, epochs: int) -> dict[str, Choice]:
+    """Return base learning rate and warm-up; short runs of small networks need more than the papers' rule gives.
+
+    The linear rule was tuned for batches of 4,096 and some 100,000 steps. At a batch of 64 MAE's 1.5e-4 would be
+    3.8e-5, too little to get anywhere in a few thousand steps. AdamW's steps are scale-free, so the peak itself is
+    set: 1e-3 for networks up to 192 wide, 5e-4 above, and the base follows from it.
+    """
+    warmup = {
+        "train.warmup_epochs": Choice(max(1, round(0.05 * epochs)), f"5 % of {epochs} epochs, as MAE's 40 of 800")
+    }
+    peak = 1e-3 if width <= _SMALL else 5e-4
+    if steps > 50_000 or base.value * batch / 256 >= peak:
+        return warmup
+    why = f"peak {peak:g} for a batch of {batch}: {steps} steps are too few for {base.value:g} ({base.source})"
+    return {**warmup, "train.base_learning_rate": Choice(peak * 256 / batch, why)}
+
+
+def _width(family: str, backbone: str) -> int:
+    return int(discovery.load("backbones", family).VARIANTS[backbone].get("width", _SMALL))
+
+
+def this_machine(kind: str, memory: float, processes: int, precision: str) -> Machine:
+    """Return the machine at hand; cores are those this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(kind, memory, cores, processes, precision)

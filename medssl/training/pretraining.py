@@ -1,0 +1,284 @@
+"""Pretraining from settings to a run folder: the task, the plan, and what is kept at the end."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from medssl import backbones, discovery, files
+from medssl.batch import Batch
+from medssl.chance import Chance, key
+from medssl.data.loader import Loader
+from medssl.data.manifest import Manifest
+from medssl.data.store import Store, pack
+from medssl.modalities.parts.modality import Modality
+from medssl.settings import Choice, validate
+from medssl.training import checkpoint, estimate, presets, provenance, results, runs
+from medssl.training.device import Device, memory_bytes, open_device
+from medssl.training.loop import Plan, Training
+from medssl.training.monitors import Monitor, Watched, choose_watched
+from medssl.training.optim import parameter_groups, scaled_learning_rate
+from medssl.training.recorder import Journal, Progress, Recorder
+from medssl.training.settings import PretrainSettings, own_groups, to_text
+from medssl.training.source import Selection, Source, open_source, select, stored_batch
+from medssl.training.stopping import StopSignals
+from medssl.training.views import make_views, plain_view
+
+_LOOKED_AT_ONCE = 100
+
+
+class Pretraining:
+    """A self-supervised method on views of a modality, as the loop's task."""
+
+    def __init__(self, method: nn.Module, modality: Modality, seed: int, steps_per_epoch: int, target: torch.device):
+        """Say what is trained on whose views."""
+        self.module, self.modality, self.seed = method, modality, seed
+        self.steps_per_epoch, self.target = steps_per_epoch, target
+
+    def groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Return AdamW's groups for everything in the method."""
+        return parameter_groups(self.module, weight_decay)
+
+    def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        """Make the views of a batch and return the method's loss on them."""
+        epoch = step // self.steps_per_epoch
+        views = make_views(batch, self.module.wish, self.modality, self.seed, epoch, self.target)  # type: ignore[arg-type]
+        chance = Chance([key(self.seed, epoch, content, "method") for content in batch.content])
+        return module(views, chance)
+
+    def after_step(self, step: int, total: int) -> None:
+        """Let the method do what follows a step."""
+        self.module.after_step(step, total)  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start: nothing is written yet.
+
+    Attributes:
+        source: Its images.
+        settings: Resolved.
+        choices: Where each value came from.
+        device: Where it will run.
+        estimate: Time and memory.
+    """
+
+    source: Source
+    settings: PretrainSettings
+    choices: dict[str, Choice]
+    device: Device
+    estimate: estimate.Estimate
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The highest learning rate of the run."""
+        train = self.settings.train
+        return train.learning_rate or scaled_learning_rate(train.base_learning_rate, train.batch_size)
+
+
+def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | None = None) -> Prepared:
+    """Find the images, choose what was not set, and estimate time and memory.
+
+    Args:
+        user: What was set, by dotted name.
+        preset: A name of `presets.PRESETS`.
+        progress: Told how scanning goes.
+
+    Raises:
+        SettingsError: A name or value is wrong.
+        DataError: The images cannot be used.
+    """
+    nobody = presets.Machine("cpu", 1e9)
+    first = presets.resolve(user, nobody, images=1000, preset=preset).settings
+    source = open_source(first.data, first.modality, progress)
+    device = open_device(first.train.device, first.train.precision)
+    kind = device.target.type
+    machine = presets.this_machine(kind, memory_bytes(kind), device.world, device.precision)
+    user = {name: choice for name, choice in user.items() if choice.value != "auto"}
+    resolved = presets.resolve(user, machine, source.images, preset=preset)
+    cost = measure(resolved.settings, device)
+    resolved = presets.resolve(user, machine, source.images, preset=preset, flops=cost.flops)
+    train = resolved.settings.train
+    steps = train.epochs * max(1, source.images // train.batch_size)
+    expected = estimate.expect(cost, min(train.batch_size, source.images), steps, device.world)
+    return Prepared(source, resolved.settings, resolved.choices, device, expected)
+
+
+def modality_of(settings: PretrainSettings) -> Modality:
+    """Return the modality with the run's changes to its views."""
+    return discovery.load("modalities", settings.modality).MODALITY.with_augment(settings.augment)
+
+
+def build(settings: PretrainSettings) -> nn.Module:
+    """Return the method around a fresh backbone; the weights are a function of the seed.
+
+    Raises:
+        SettingsError: Method, backbone and image size do not go together.
+    """
+    modality, family = modality_of(settings), backbones.names()[settings.backbone]
+    module = discovery.load("methods", settings.method)
+    own = validate(own_groups(settings.method, settings.backbone)[settings.method], settings.group(settings.method))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(key(settings.train.seed, "weights") >> 1)
+        backbone = backbones.build(
+            settings.backbone,
+            in_channels=modality.channels,
+            spatial_dims=modality.spatial_dims,
+            image_size=settings.data.image_size,
+            overrides=settings.group(family),
+        )
+        return module.Method(backbone, own)
+
+
+def measure(settings: PretrainSettings, device: Device) -> estimate.Cost:
+    """Return what a step of this run costs."""
+    modality = modality_of(settings)
+    shape = (modality.channels, *(settings.data.image_size,) * modality.spatial_dims)
+    return estimate.measure(build(settings), shape, device, settings.train.batch_size)
+
+
+def write_beginning(run: Path, prepared: Prepared, request: dict[str, Any]) -> Prepared:
+    """Write what is known before the first step, and the manifest if it was made for this run."""
+    if prepared.source.scanned:
+        path = (run / runs.MANIFEST).absolute()
+        prepared.source.manifest.save(path)
+        data = prepared.settings.data.model_copy(update={"manifest": str(path)})
+        source = replace(prepared.source, manifest=Manifest.load(path))
+        prepared = replace(prepared, settings=prepared.settings.model_copy(update={"data": data}), source=source)
+    files.write_text(run / runs.SETTINGS, to_text(prepared.settings))
+    choices = {name: [choice.value, choice.source] for name, choice in prepared.choices.items()}
+    files.write_json(run / runs.CHOICES, choices)
+    source = prepared.source
+    record = provenance.begin(prepared.settings, source, prepared.device, request, source.remarks)
+    files.write_json(run / runs.PROVENANCE, record)
+    return prepared
+
+
+def run(folder: Path, prepared: Prepared, progress: Progress | None = None) -> None:
+    """Train in a run folder from its newest checkpoint, or from the beginning, and export what was learnt.
+
+    Raises:
+        StoppedError: A signal asked to stop; the state is saved.
+        StorageError: The disk is full or cannot be written.
+        MedsslError: A loss is not finite.
+    """
+    with StopSignals() as signals:
+        session = Session.open(folder, prepared, signals, progress)
+        session.training.run()
+        if prepared.device.rank == 0:
+            session.conclude()
+        prepared.device.wait()
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run under way in this process."""
+
+    folder: Path
+    prepared: Prepared
+    store: Store
+    selection: Selection
+    method: nn.Module
+    training: Training
+    monitor: Monitor
+
+    @classmethod
+    def open(cls, folder: Path, prepared: Prepared, signals: StopSignals, progress: Progress | None) -> "Session":
+        """Pack the images, build everything, and take up the newest checkpoint."""
+        settings, device = prepared.settings, prepared.device
+        modality = modality_of(settings)
+        store = _packed(prepared.source.manifest, modality, settings.data.image_size, progress)
+        selection = select(prepared.source, store.index)
+        train = settings.train
+        loader = Loader(
+            store, selection.rows, train.batch_size, train.seed, device.rank, device.world, workers=train.workers
+        )
+        method = build(settings).to(device.target)
+        log = folder / checkpoint.LOG if device.rank == 0 else None
+        journal = Journal(log, progress if device.rank == 0 else None)
+        monitor = Monitor(
+            journal,
+            _watched(store, selection, modality, train.monitor_images),
+            method.backbone,  # type: ignore[arg-type]
+            every=train.monitor_epochs * loader.steps_per_epoch,
+        )
+        saver = checkpoint.Checkpointer(folder, train.checkpoint_minutes, signals, lambda: monitor.best_step)
+        hooks = [Recorder(journal, train.log_every), monitor, saver]
+        task = Pretraining(method, modality, train.seed, loader.steps_per_epoch, device.target)
+        training = Training(task, loader, plan_of(settings, loader), device, hooks)
+        session = cls(folder, prepared, store, selection, method, training, monitor)
+        session._take_up(journal)
+        return session
+
+    def _take_up(self, journal: Journal) -> None:
+        state, remarks = checkpoint.newest(self.folder)
+        self.prepared.device.wait()
+        if self.prepared.device.rank == 0:
+            checkpoint.cut_log(self.folder, state)
+        if state is not None:
+            self.training.restore(state)
+        for text in remarks:
+            journal.remark(self.training.step, text)
+        for text in self.remarks:
+            journal.show("remark", {"step": self.training.step, "text": text})
+        journal.show(
+            "start", {"step": self.training.step, "total": self.training.plan.steps, "images": len(self.selection)}
+        )
+
+    @property
+    def remarks(self) -> list[str]:
+        """What people should know of the images."""
+        left_out = self.store.left_out
+        first = f"{len(left_out)} images could not be prepared; the first: {left_out[0].reason}" if left_out else None
+        return [*self.selection.remarks, *([first] if first else [])]
+
+    def conclude(self) -> None:
+        """Write what a finished run holds: backbones, the images used, samples to look at, and the closed record."""
+        training, folder = self.training, self.folder
+        results.write_images_used(folder, self.selection.table())
+        card = results.card(self.prepared.settings, self.prepared.source, len(self.selection), training)
+        results.export_backbones(folder, self.method, card, self.monitor.best_step, self.monitor.best)
+        results.write_samples(folder, training, self.store, self.selection)
+        record = files.read_json(folder / runs.PROVENANCE)
+        done = provenance.conclude(record, len(self.selection), training.step, training.clock.seconds, self.remarks)
+        files.write_json(folder / runs.PROVENANCE, done)
+
+
+def plan_of(settings: PretrainSettings, loader: Loader) -> Plan:
+    """Return the steps of a run: epochs and warm-up in steps, the peak scaled with the batch."""
+    train = settings.train
+    steps = train.epochs * loader.steps_per_epoch
+    rate = train.learning_rate or scaled_learning_rate(train.base_learning_rate, loader.batch_size)
+    return Plan(
+        steps=steps,
+        learning_rate=rate,
+        warmup_steps=min(round(train.warmup_epochs * loader.steps_per_epoch), steps - 1),
+        weight_decay=train.weight_decay,
+        betas=train.betas,
+        clip_norm=train.clip_norm,
+        seed=train.seed,
+        check_every=1 if train.device == "cpu" or not torch.cuda.is_available() else train.log_every,
+    )
+
+
+def _packed(manifest: Manifest, modality: Modality, size: int, progress: Progress | None) -> Store:
+    return pack(manifest, lambda image: modality.prepare(image, size), modality.key_parts(size), progress=progress)
+
+
+def _watched(store: Store, selection: Selection, modality: Modality, most: int) -> Watched:
+    content = store.index["content"].to_numpy(dtype=object)[selection.rows]
+    chosen = choose_watched(selection.labels, selection.patients, content, most)
+
+    def batches() -> list[Batch]:
+        places = np.array_split(selection.rows[chosen], max(1, -(-len(chosen) // _LOOKED_AT_ONCE)))
+        return [stored_batch(store, rows) for rows in places]
+
+    return Watched(
+        batches,
+        lambda batch, target: plain_view(batch, modality, target),
+        selection.labels[chosen],
+        selection.patients[chosen],
+    )
