@@ -271,7 +271,7 @@ def _losses(run: Run) -> curves.Points:
 
 
 def choices(run: Run) -> list[tuple[str, Any, str]]:
-    """Return name, value and source of everything that somebody chose; bare defaults stand under all settings."""
+    """Return name, value and source of what was chosen, the parts of the model first; bare defaults are left out."""
     pairs = [(name, value) for name, value in run.choices.items() if isinstance(value, list) and len(value) == _PAIR]
     chosen = [(name, value, str(source)) for name, (value, source) in pairs if value is not None]
-    return [row for row in chosen if not row[2].startswith(_BARE)]
+    return sorted((row for row in chosen if not row[2].startswith(_BARE)), key=lambda row: "." in row[0])

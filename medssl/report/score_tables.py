@@ -1,5 +1,6 @@
 """The tables behind the figures: every metric with its interval, and lists of rows as they stand in the results."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +18,11 @@ _TITLES = {
     "p": "p",
     "p_holm": "p (Holm)",
 }
+_PAIR = ("mode", "metric", "fraction", "a", "b", "difference", "low", "high", "p", "p_holm")
 _PLACE = ("set", "test_set", "domain", "part", "fraction")
 
 
+@functools.cache
 def metric_title(name: str) -> str:
     """Return the title of a metric, and which way is better where that is the unusual one."""
     module = discovery.load("metrics", name) if name in discovery.names("metrics") else None
@@ -46,18 +49,25 @@ def _pivot(rows: list[Row], sweep: Sweep) -> Row:
     fractions = sorted({row["fraction"] for row in rows})
     by_place = {(row["arm"], row["fraction"]): row for row in rows}
     notes: list[str] = []
+    shared = shared_flag(rows)
     lines = [
-        {"look": look, "cells": [_cell(by_place.get((arm, fraction)), notes) for fraction in fractions]}
+        {"look": look, "cells": [_cell(by_place.get((arm, fraction)), notes, shared) for fraction in fractions]}
         for arm, look in sweep.looks.items()
         if any(row["arm"] == arm for row in rows)
     ]
-    return {"fractions": fractions, "lines": lines, "notes": notes, "sizes": _sizes(rows)}
+    return {"fractions": fractions, "lines": lines, "notes": notes, "shared": shared, "sizes": _sizes(rows)}
 
 
-def _cell(row: Row | None, notes: list[str]) -> Row:
+def shared_flag(rows: Sequence[Row]) -> str:
+    """Return what is to be remarked on every row alike, or an empty text."""
+    flags = {str(row.get("flag") or "") for row in rows}
+    return flags.pop() if len(flags) == 1 else ""
+
+
+def _cell(row: Row | None, notes: list[str], shared: str) -> Row:
     if row is None:
         return {"value": "not run", "interval": "", "note": None}
-    said = [str(row["flag"])] if row.get("flag") else []
+    said = [str(row["flag"])] if row.get("flag") and not shared else []
     if row.get("undefined"):
         said.append(f"undefined in {row['undefined']} of {row.get('resamples', '?')} resamples, which are left out")
     text = "; ".join(said)
@@ -79,6 +89,20 @@ def _sizes(rows: list[Row]) -> str:
         if len(values) == 1 and known(value := values.pop()):
             parts.append(f"{int(value):,} {noun}")
     return ", ".join(parts)
+
+
+def pairs(sweep: Sweep) -> Row:
+    """Return all paired differences as rows, and the remarks on them once each."""
+    rows = [
+        {
+            "test set": set_title(row["test_set"], row["domain"]),
+            **{key: row.get(key) for key in _PAIR if any(key in other for other in sweep.paired)},
+            "metric": metric_title(row.get("metric", sweep.main)),
+        }
+        for row in sweep.paired
+    ]
+    flags = dict.fromkeys(str(row["flag"]) for row in sweep.paired if row.get("flag"))
+    return {**plain(rows), "notes": list(flags)}
 
 
 def plain(rows: Sequence[Any]) -> Row:

@@ -27,7 +27,7 @@ def context(path: Path) -> dict[str, Any]:
         "panels": sweep_figures.panels(sweep),
         "tables": score_tables.tables(sweep),
         "forests": sweep_figures.forests(sweep),
-        "paired": score_tables.plain(sweep.paired),
+        "paired": score_tables.pairs(sweep),
         "maps": sweep_figures.maps(sweep),
         "no_map": [arm for arm in sweep.looks if arm not in sweep_figures.mapped(sweep)],
         "arms": arm_list(sweep),
