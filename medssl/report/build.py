@@ -44,9 +44,9 @@ def sweep_report(folder: Path, out: Path | None = None) -> Path:
             raise _unknown(folder)
         done = len(list((folder / "cells").glob("*.parquet")))
         raise DataError(
-            f"The sweep has no results yet; {done} of its cells are done",
+            f"The sweep has no results yet (cells done so far: {done})",
             where=folder,
-            fix=f"Finish it with medssl sweep --resume -o {folder}",
+            fix=f"Finish it by repeating its command with -o {folder} --resume",
         )
     return page.write(out or folder / NAME, page.render("sweep.html.j2", sweep.context(folder)))
 
