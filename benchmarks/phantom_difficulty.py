@@ -128,7 +128,7 @@ def scratch(
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.05, betas=(0.9, 0.95))
     best, best_state, since, began, curve = np.inf, model.state_dict(), 0, time.process_time(), []
     steps, step = args.epochs * (len(fit) // args.batch), 0
-    for epoch in range(args.epochs):
+    for _ in range(args.epochs):
         model.train()
         for rows in fit[torch.randperm(len(fit))].split(args.batch):
             if len(rows) < args.batch:
@@ -154,7 +154,7 @@ def scratch(
     scores = {n: roc_auc_score(labels, predict(model, standardised(images))) for n, (images, labels) in tests.items()}
     return (
         scores,
-        f"{epoch + 1} epochs, {seconds:.0f} CPU s, validation loss {' '.join(curve[:: max(1, args.epochs // 15)])}",
+        f"{len(curve)} epochs, {seconds:.0f} CPU s, validation loss {' '.join(curve[:: max(1, args.epochs // 15)])}",
     )
 
 

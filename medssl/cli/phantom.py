@@ -1,7 +1,6 @@
 """`medssl phantom`: write a built-in synthetic cohort to a folder."""
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -16,23 +15,13 @@ def command(
 
     A folder that holds this very cohort already is left as it is.
     """
+    from medssl.cli.progress import shown
     from medssl.discovery import load
 
-    cohort = load("data.phantom", name).generate(out, patients=patients, seed=seed, progress=_quarters())
+    phantom = load("data.phantom", name)
+    with shown() as progress:
+        cohort = phantom.generate(out, patients=patients, seed=seed, progress=progress)
     for site, folder in cohort.sites.items():
         typer.echo(f"{site}: {folder} (synthetic, labels in {cohort.labels[site].name})")
     first = next(iter(cohort.sites))
     typer.echo(f"Next: medssl scan {cohort.sites[first]} --labels {cohort.labels[first]} -o {first}.parquet")
-
-
-def _quarters() -> Any:
-    """Return a progress callback that says on standard error when another quarter is done."""
-    said = {"quarter": 0}
-
-    def tell(_kind: str, event: dict[str, Any]) -> None:
-        quarter = 4 * event["done"] // event["total"]
-        if quarter > said["quarter"]:
-            said["quarter"] = quarter
-            typer.echo(f"{event['done']} of {event['total']} patients", err=True)
-
-    return tell

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from medssl import files
 from medssl.chance import Chance, key
@@ -21,11 +22,13 @@ from medssl.data.phantom.parts.plan import FRAMES, Bscan, plan
 from medssl.data.writers import ophthalmic
 from medssl.errors import DataError, SettingsError
 
-VERSION = "2"
+VERSION = "3"
 """Changes with every picture: results on different versions cannot be compared."""
 
 TITLE = "Synthetic retinal OCT B-scans with drusen and fluid on two devices"
 PATIENTS = 210
+
+Progress = Callable[[str, dict[str, Any]], None]
 _SPACING_MM = 0.45
 _MARKER = "cohort.json"
 _AT_ONCE = 8
@@ -53,7 +56,7 @@ def generate(
     *,
     patients: int | None = None,
     seed: int = 0,
-    progress: Callable[[str, dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
 ) -> Cohort:
     """Write the cohort as multi-frame DICOM, one folder a device, or find it there already.
 
@@ -68,17 +71,16 @@ def generate(
         DataError: `out` holds something else under the name of a device.
         StorageError: It cannot be written.
     """
+    out = Path(out)
     counts = _counts(PATIENTS if patients is None else patients)
-    total, done = sum(counts.values()), 0
-    for name, count in counts.items():
-        marker = {"phantom": "oct", "version": VERSION, "seed": seed, "patients": count, "synthetic": True}
-        if not _is_there(out / name, marker):
-            with files.atomic_folder(out / name) as folder:
-                for written in _write_site(folder, DEVICES[name], count, seed):
-                    _tell(progress, done=done + written, total=total, site=name)
-                files.write_json(folder / _MARKER, marker)
-        done += count
-        _tell(progress, done=done, total=total, site=name)
+    with files.storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock")
+        lock.acquire()
+    try:
+        _write_sites(out, counts, seed, progress)
+    finally:
+        lock.release()
     sites = {name: out / name for name in counts}
     return Cohort(out, sites, {name: site / "labels.csv" for name, site in sites.items()}, VERSION)
 
@@ -106,6 +108,19 @@ def _counts(patients: int) -> dict[str, int]:
     if not 1 <= patients <= 9999:
         raise SettingsError(f"Patients must be 1 to 9999, but got {patients}", where="patients")
     return {"device-a": patients, "device-b": max(1, round(patients * 3 / 7))}
+
+
+def _write_sites(out: Path, counts: dict[str, int], seed: int, progress: Progress | None) -> None:
+    total, done = sum(counts.values()), 0
+    for name, count in counts.items():
+        marker = {"phantom": "oct", "version": VERSION, "seed": seed, "patients": count, "synthetic": True}
+        if not _is_there(out / name, marker):
+            with files.atomic_folder(out / name) as folder:
+                for written in _write_site(folder, DEVICES[name], count, seed):
+                    _tell(progress, done=done + written, total=total, site=name)
+                files.write_json(folder / _MARKER, marker)
+        done += count
+        _tell(progress, done=done, total=total, site=name)
 
 
 def _is_there(folder: Path, marker: dict[str, Any]) -> bool:
@@ -171,6 +186,6 @@ def _offset_mm(frame: int) -> float:
     return (frame - (FRAMES - 1) / 2) * _SPACING_MM
 
 
-def _tell(progress: Callable[[str, dict[str, Any]], None] | None, **event: Any) -> None:
+def _tell(progress: Progress | None, **event: Any) -> None:
     if progress is not None:
         progress("phantom", event)

@@ -43,8 +43,7 @@ class Retina:
     Attributes:
         x: (W,) lateral positions, mm.
         boundaries: (B, 13, W) depth of the lower edge of each region but the last, micrometres.
-        bumps: Names of blobs to add: a list of (centre x, centre z, radius x in mm, radius z in micrometres, dB), each
-            (B, K); Gaussian.
+        blobs: Gaussian blobs to add: (centre x, centre z, radius x in mm, radius z in micrometres, dB), each (B, K).
         shadows: (centre x, top z, half width in mm, dB), each (B, K): what vessels take from everything below them.
     """
 
@@ -73,7 +72,7 @@ def draw(patient: Chance, frame: Chance, x: np.ndarray, y: np.ndarray, nasal: np
     boundaries = _stack(patient.spawn("layers"), frame.spawn("place"), x, y, nasal, depth_um)
     retina = Retina(x, boundaries, [], ())
     retina.shadows = _vessels(retina, patient.spawn("vessels"), frame.spawn("vessels"), y)
-    _choroidal_vessels(retina, frame.spawn("choroid"))
+    _choroidal_vessels(retina, patient.spawn("choroid"), frame.spawn("choroid"))
     _dots(retina, frame.spawn("dots"))
     return retina
 
@@ -128,14 +127,15 @@ def _vessels(retina: Retina, patient: Chance, frame: Chance, y: np.ndarray, most
     return place, top + 500 * radius, radius, strength
 
 
-def _choroidal_vessels(retina: Retina, chance: Chance, most: int = 12) -> None:
-    """Add dark, sometimes large vessels in the choroid; they are no lesion."""
+def _choroidal_vessels(retina: Retina, patient: Chance, chance: Chance, most: int = 18) -> None:
+    """Add vessels in the choroid, few to many, as dark and as large as cysts; they are no lesion."""
     half = retina.x[-1]
+    share = np.clip(patient.uniform(-0.1, 1.1) + chance.normal(0.0, 0.15), 0.0, 1.0)
     place = chance.uniform(-half, half, (most,))
     top, bottom = retina.depth(BRUCH, place), retina.depth(BRUCH + 1, place)
-    radius_um = chance.uniform(15.0, 55.0, (most,))
+    radius_um = chance.uniform(15.0, 60.0, (most,))
     depth = np.maximum(top + chance.uniform(0.2, 0.85, (most,)) * (bottom - top), top + 1.4 * radius_um + 10)
-    darkness = -chance.uniform(3.0, 13.0, (most,))
+    darkness = -chance.uniform(4.0, 15.0, (most,)) * (chance.uniform(size=(most,)) < share[:, None])
     retina.blobs.append((place, depth, radius_um * chance.uniform(1.2, 3.2, (most,)) / 1000, radius_um, darkness))
 
 

@@ -3,21 +3,21 @@
 import numpy as np
 
 from medssl.chance import Chance
-from medssl.data.phantom.parts.anatomy import BRUCH, NAMES, Retina
+from medssl.data.phantom.parts.anatomy import NAMES, Retina
 
 LABELS = ("normal", "drusen", "fluid")
 
-# How much of a lesion's height each boundary above it takes over, from the inner limiting membrane downwards.
+# How much of a lesion's height each boundary above Bruch's membrane takes over, from the inner limiting membrane down.
 _OVER_DRUSEN = np.array([0.03, 0.05, 0.10, 0.15, 0.25, 0.80, 0.95, 1.0, 1.0, 1.0, 1.0])
-_OVER_SUBRETINAL = np.array([0.55, 0.60, 0.65, 0.70, 0.75, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
-_OVER_CYST = np.array([0.55, 0.55, 0.50, 0.30, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+_OVER_SUBRETINAL = np.array([0.40, 0.45, 0.50, 0.55, 0.65, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+_OVER_CYST = np.array([0.28, 0.28, 0.26, 0.20, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
 
 
 def add_drusen(retina: Retina, chance: Chance, present: np.ndarray, most: int = 4) -> None:
     """Lift the pigment epithelium off Bruch's membrane by one to four domes, in place, where `present` (B,)."""
     height = chance.uniform(65.0, 130.0, (most,)) * (present[:, None] & _some(chance, most))
     lift = _domes(retina.x, _places(retina, chance, most, 0.8), chance.uniform(0.18, 0.42, (most,)), height)
-    retina.boundaries[:, : len(_OVER_DRUSEN)] -= _OVER_DRUSEN[None, :, None] * lift[:, None]
+    _lift(retina, _OVER_DRUSEN, lift)
 
 
 def add_fluid(retina: Retina, chance: Chance, present: np.ndarray, most: int = 6) -> tuple[np.ndarray, ...]:
@@ -29,7 +29,7 @@ def add_fluid(retina: Retina, chance: Chance, present: np.ndarray, most: int = 6
     subretinal = present & chance.happens(0.45)
     height = chance.uniform(90.0, 180.0, (1,)) * subretinal[:, None]
     lift = _domes(retina.x, _places(retina, chance, 1, 0.75), chance.uniform(0.5, 1.1, (1,)), height)
-    retina.boundaries[:, : len(_OVER_SUBRETINAL)] -= _OVER_SUBRETINAL[None, :, None] * lift[:, None]
+    _lift(retina, _OVER_SUBRETINAL, lift)
     return _add_cysts(retina, chance.spawn("cysts"), present & ~subretinal, most)
 
 
@@ -39,11 +39,17 @@ def _add_cysts(retina: Retina, chance: Chance, present: np.ndarray, most: int) -
     centre = _places(retina, chance, 1, 0.75) + chance.normal(0.0, 0.35, (most,))
     radius_x, radius_z = chance.uniform(0.16, 0.36, (most,)), chance.uniform(50.0, 90.0, (most,))
     lift = _domes(retina.x, centre, 2.0 * radius_x, radius_z * shown)
-    retina.boundaries[:, : len(_OVER_CYST)] -= _OVER_CYST[None, :, None] * lift[:, None]
+    _lift(retina, _OVER_CYST, lift)
     top = retina.depth(NAMES.index("ganglion cell and inner plexiform layers"), centre)
     bottom = retina.depth(NAMES.index("outer nuclear layer"), centre)
     depth = top + chance.uniform(0.35, 0.75, (most,)) * (bottom - top)
     return centre, depth, radius_x, np.minimum(radius_z, 0.48 * (bottom - top)), shown.astype(float)
+
+
+def _lift(retina: Retina, shares: np.ndarray, lift: np.ndarray) -> None:
+    """Raise the boundaries by their share of the lift (B, W), in place; no boundary sinks below the next one."""
+    retina.boundaries[:, : len(shares)] -= shares[None, :, None] * lift[:, None]
+    retina.boundaries[:] = np.minimum.accumulate(retina.boundaries[:, ::-1], axis=1)[:, ::-1]
 
 
 def _some(chance: Chance, most: int) -> np.ndarray:
@@ -62,6 +68,3 @@ def _domes(x: np.ndarray, centre: np.ndarray, radius: np.ndarray, height: np.nda
     """Return the outline of overlapping domes (B, K) on x, (B, W) in the unit of the height."""
     inside = 1.0 - ((x[None, None] - centre[..., None]) / radius[..., None]) ** 2
     return (height[..., None] * np.sqrt(np.clip(inside, 0.0, 1.0)) ** 1.4).max(axis=1)
-
-
-assert len(_OVER_DRUSEN) == BRUCH == len(_OVER_SUBRETINAL) == len(_OVER_CYST)  # noqa: S101
