@@ -159,9 +159,9 @@ def test_nearest_copies_labels_of_any_size_without_mixing() -> None:
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_boxes_lie_in_the_image_and_have_the_area_and_aspect_asked_for(spatial_dims: int, data: st.DataObject) -> None:
-    low = data.draw(st.floats(0.05, 0.5))
-    high = data.draw(st.floats(low, 0.5))
-    ratio = data.draw(st.floats(1.0, 1.3))
+    low = data.draw(st.floats(0.05, 0.4))
+    high = data.draw(st.floats(low, 0.4))
+    ratio = data.draw(st.floats(1.0, 1.3))  # 0.4^(1/3) x 1.3 < 1: no box is cut to the image
     drawn = sample(chance(50), Settings(crop_area=(low, high), crop_aspect=(1 / ratio, ratio)), spatial_dims)
     assert bool(((drawn["center"].abs() + drawn["extent"]) <= 1 + 1e-9).all())
     area = drawn["extent"].prod(1)
@@ -169,6 +169,13 @@ def test_boxes_lie_in_the_image_and_have_the_area_and_aspect_asked_for(spatial_d
     assert bool((area < high + 1e-9).all())
     aspects = drawn["extent"][:, :-1] / drawn["extent"][:, -1:]
     assert bool((aspects.log().abs() <= math.log(ratio) + 1e-9).all())
+
+
+def test_a_box_larger_than_the_image_is_cut_to_it() -> None:
+    drawn = sample(chance(200), Settings(crop_area=(1.0, 1.0), crop_aspect=(0.5, 2.0)))
+    assert bool((drawn["extent"].amax(1) == 1).all())
+    assert bool((drawn["extent"].prod(1) < 1).all())
+    assert float((drawn["center"].abs() + drawn["extent"]).max()) <= 1
 
 
 @settings(max_examples=25, deadline=None)

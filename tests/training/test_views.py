@@ -13,6 +13,7 @@ from medssl.data.loader import Loader
 from medssl.data.store import Store, unique_content
 from medssl.methods.parts.wish import ViewWish
 from medssl.modalities import cxr, oct
+from medssl.modalities.parts.modality import ViewRecipe
 from medssl.training import views
 from medssl.training.views import apply_to_masks, apply_views, make_views, plain_view, sample_views
 
@@ -44,6 +45,24 @@ def test_the_wish_is_granted_in_order() -> None:
         torch.testing.assert_close(view.flatten(1).mean(1), torch.zeros(6), atol=1e-5, rtol=0)
         torch.testing.assert_close(view.flatten(1).std(1, correction=0), torch.ones(6), atol=1e-4, rtol=0)
     assert not torch.equal(made[0], made[1])
+
+
+@pytest.mark.parametrize("name", list(ViewRecipe.model_fields))
+def test_every_operation_of_a_recipe_is_drawn_and_applied(name: str) -> None:
+    active = {
+        "geometry": {"rotation_degrees": 20},
+        "tone": {"gamma": [0.5, 0.6]},
+        "blur": {"probability": 1, "sigma": [10, 20]},
+        "speckle": {"probability": 1, "strength": [0.1, 0.2]},
+        "noise": {"probability": 1, "strength": [0.1, 0.2]},
+    }
+    nothing = {"weak": {"geometry": {"crop_area": [1, 1], "crop_aspect": [1, 1]}}}
+    modality = cxr.MODALITY.with_augment(nothing)
+    seen, wish = batch(), [ViewWish(1, "weak", None)]
+    plain = plain_view(seen, modality)
+    assert torch.equal(make_views(seen, wish, modality, 0, 0)[0], plain)
+    changed = make_views(seen, wish, modality.with_augment({name: active[name]}), 0, 0)[0]
+    assert bool((changed != plain).flatten(1).any(1).all())
 
 
 def test_logged_parameters_make_the_same_views_again_bit_for_bit() -> None:
