@@ -258,6 +258,7 @@ def _prepared(user: dict[str, Choice], preset: str, progress: Progress | None) -
 def _train(
     folder: Path, prepared: Prepared, request: dict[str, Any], *, resume: bool, progress: Progress | None
 ) -> None:
+    from medssl.report.build import run_report
     from medssl.training import pretraining, runs
 
     with _claimed(folder, prepared, resume=resume):
@@ -265,6 +266,8 @@ def _train(
             prepared = pretraining.write_beginning(folder, prepared, request)
         prepared.device.wait()
         pretraining.run(folder, prepared, progress)
+        if prepared.device.rank == 0:
+            run_report(folder)
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def load(folder: Path) -> dict[str, Any]:
 
 def newest(run: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the newest state that is whole (None if there is none) and a remark for each that is not."""
-    remarks = []
+    remarks: list[str] = []
     for folder in reversed(folders(run)):
         try:
             return load(folder), remarks

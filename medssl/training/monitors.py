@@ -20,8 +20,8 @@ from medssl.training.loop import Hook, Training
 from medssl.training.recorder import Journal
 
 _BATCH = 100
-_COLLAPSED_STD = 0.01
-_COLLAPSED_RANK = 1.5
+_COLLAPSED_SPREAD = 0.002  # MAE's features share most of their direction and still go down to 0.01
+_COLLAPSED_RANK = 1.2  # of centred features, which RankMe's are not
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,10 @@ class Monitor(Hook):
     def _look(self, training: Training) -> dict[str, Any]:
         if training.device.rank != 0:
             return {}
-        values = look(features(self.backbone, self.watched, training.device.target), self.watched)
+        found = features(self.backbone, self.watched, training.device.target)
+        values = look(found, self.watched)
         self.journal.line("monitor", {"step": training.step, "epoch": training.epoch, **values})
-        if training.step > 0 and not self._told and _collapsed(values):
+        if training.step > 0 and not self._told and collapsed(found):
             self._told = True
             self.journal.remark(
                 training.step,
@@ -143,6 +144,8 @@ class Monitor(Hook):
         return values
 
 
-def _collapsed(values: dict[str, Any]) -> bool:
-    std, rank = values["feature_std"], values["effective_rank"]
-    return std is None or rank is None or std < _COLLAPSED_STD or rank < _COLLAPSED_RANK
+def collapsed(found: np.ndarray) -> bool:
+    """Tell whether features, (N, D), lie at one point, or on one line."""
+    if not np.isfinite(found).all() or spread(found) < _COLLAPSED_SPREAD:
+        return True
+    return effective_rank.compute(found - found.mean(axis=0)) < _COLLAPSED_RANK

@@ -13,7 +13,7 @@ from typing import Any
 
 from medssl import backbones, discovery
 from medssl.errors import unknown_name
-from medssl.settings import Choice, merged
+from medssl.settings import Choice, Settings, merged
 from medssl.training.settings import DataSettings, PretrainSettings, TrainSettings, check, check_names, own_groups
 
 PRESETS = ("auto", "none")
@@ -106,7 +106,7 @@ def chosen_by(values: Mapping[str, Any], source: str) -> dict[str, Choice]:
 def _defaults(method: str, backbone: str) -> dict[str, Choice]:
     """Return the defaults of all groups of settings, and the backbone's variant."""
     family = backbones.names()[backbone]
-    groups = {"data": DataSettings, "train": TrainSettings, **own_groups(method, backbone)}
+    groups: dict[str, type[Settings]] = {"data": DataSettings, "train": TrainSettings, **own_groups(method, backbone)}
     result = {
         f"{group}.{name}": Choice(field.get_default(call_default_factory=True), f"default of {group}")
         for group, kind in groups.items()
@@ -189,7 +189,7 @@ def _batch(usual: Choice, images: int) -> Choice:
     return usual if usual.value <= fitting else Choice(fitting, f"{images} images: more than a step or two an epoch")
 
 
-_CPU_FLOPS = 5.5e12
+_CPU_FLOPS = 1.4e13  # some 3 minutes at 80 GFLOP/s, which two cores give small networks
 _CPU_IMAGES = (20_000, 400_000)
 _GPU_IMAGES = 20e6
 

@@ -98,6 +98,8 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
     kind = device.target.type
     machine = presets.this_machine(kind, memory_bytes(kind), device.world, device.precision)
     user = {name: choice for name, choice in user.items() if choice.value != "auto"}
+    if source.label is not None:
+        user.setdefault("data.label", Choice(source.label, "the label of the built-in cohort"))
     resolved = presets.resolve(user, machine, source.images, preset=preset)
     cost = measure(resolved.settings, device)
     resolved = presets.resolve(user, machine, source.images, preset=preset, flops=cost.flops)

@@ -18,34 +18,38 @@ from medssl.settings import Settings, dump_yaml, load_yaml, merged, validate
 class DataSettings(Settings):
     """Which images are seen, and how large."""
 
-    manifest: str | None = Field(None, description="manifest or folder of images; none means the built-in cohort")
-    label: str | None = Field(None, description="column that the online kNN looks at; never trained on")
-    positive: list[str] | None = Field(None, description="words of the label that count as positive")
-    negative: list[str] | None = Field(None, description="words of the label that count as negative")
-    where: str | None = Field(None, description="pandas query over the manifest's columns")
-    holdout: float = Field(0.3, ge=0, lt=1, description="share of patients kept for tests; 0 uses all images")
-    image_size: int = Field(64, ge=8, description="pixels along each side of a view")
+    manifest: str | None = Field(
+        default=None, description="manifest or folder of images; none means the built-in cohort"
+    )
+    label: str | None = Field(default=None, description="column that the online kNN looks at; never trained on")
+    positive: list[str] | None = Field(default=None, description="words of the label that count as positive")
+    negative: list[str] | None = Field(default=None, description="words of the label that count as negative")
+    where: str | None = Field(default=None, description="pandas query over the manifest's columns")
+    holdout: float = Field(default=0.3, ge=0, lt=1, description="share of patients kept for tests; 0 uses all images")
+    image_size: int = Field(default=64, ge=8, description="pixels along each side of a view")
 
 
 class TrainSettings(Settings):
     """How long, how fast and on what."""
 
-    epochs: int = Field(100, ge=1, description="passes over the images")
-    batch_size: int = Field(64, ge=1, description="images a step, over all processes")
-    base_learning_rate: float = Field(1.5e-4, gt=0, description="learning rate for a batch of 256")
-    learning_rate: float | None = Field(None, gt=0, description="peak; none means base_learning_rate x batch / 256")
-    weight_decay: float = Field(0.05, ge=0, description="none on norms, biases and tokens")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's running averages")
-    warmup_epochs: float = Field(5, ge=0, description="epochs in which the learning rate rises from 0")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
-    seed: int = Field(0, ge=0, description="everything random follows from it")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is faster")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
-    workers: int = Field(1, ge=0, description="threads that read ahead; results do not depend on it")
-    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
-    checkpoint_minutes: float = Field(5, gt=0, description="minutes between checkpoints")
-    monitor_epochs: int = Field(10, ge=1, description="epochs between looks at kNN, spread and effective rank")
-    monitor_images: int = Field(1000, ge=10, description="most images that such a look takes")
+    epochs: int = Field(default=100, ge=1, description="passes over the images")
+    batch_size: int = Field(default=64, ge=1, description="images a step, over all processes")
+    base_learning_rate: float = Field(default=1.5e-4, gt=0, description="learning rate for a batch of 256")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="peak; none means base_learning_rate x batch / 256"
+    )
+    weight_decay: float = Field(default=0.05, ge=0, description="none on norms, biases and tokens")
+    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's running averages")
+    warmup_epochs: float = Field(default=5, ge=0, description="epochs in which the learning rate rises from 0")
+    clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
+    seed: int = Field(default=0, ge=0, description="everything random follows from it")
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto: bf16 where it is faster")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU where there is one")
+    workers: int = Field(default=1, ge=0, description="threads that read ahead; results do not depend on it")
+    log_every: int = Field(default=10, ge=1, description="steps between lines of metrics.jsonl")
+    checkpoint_minutes: float = Field(default=5, gt=0, description="minutes between checkpoints")
+    monitor_epochs: int = Field(default=10, ge=1, description="epochs between looks at kNN, spread and effective rank")
+    monitor_images: int = Field(default=1000, ge=10, description="most images that such a look takes")
 
 
 class PretrainSettings(Settings):

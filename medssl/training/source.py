@@ -79,6 +79,13 @@ def open_source(data: DataSettings, modality: str, progress: Progress | None = N
             fix="Widen data.where, or use all images with --set data.holdout=0",
         )
     labels, positive = _labels(kept, label, data)
+    known = set(labels[~held & np.isfinite(labels)])
+    if data.label is not None and len(known) < 2:
+        raise DataError(
+            f"The label '{label}' has {len(known)} classes among the images to train on, and the kNN needs 2",
+            where=manifest.name,
+            fix="Leave out --label, or choose another column",
+        )
     remarks = [builtin.SENTENCE] if synthetic else []
     remarks += [f"{held.sum()} of {len(kept)} images belong to test patients and are left out"] if held.any() else []
     return Source(kept, held, label, labels, positive, synthetic, scanned, (*manifest.remarks, *remarks))

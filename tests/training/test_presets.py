@@ -1,0 +1,93 @@
+import pytest
+
+from medssl.errors import SettingsError
+from medssl.methods import mae
+from medssl.modalities import oct as oct_modality
+from medssl.settings import Choice
+from medssl.training.presets import Machine, chosen_by, flat, nested, resolve
+
+CPU = Machine("cpu", 8e9, cores=2)
+GPU = Machine("cuda", 80e9, cores=16, precision="bf16")
+
+
+def asked(**values):
+    return chosen_by({"modality": "oct", "method": "mae", **values}, "set by you")
+
+
+def test_a_cpu_gets_a_small_network_and_small_images():
+    found = resolve(asked(), CPU, 800, flops=2.3e8).settings
+    assert (found.backbone, found.data.image_size, found.group("vit")["patch_size"]) == ("vit_nano", 64, 8)
+    assert (found.train.batch_size, found.train.device, found.train.precision) == (64, "cpu", "fp32")
+    assert 50 <= found.train.epochs <= 120
+
+
+def test_a_gpu_gets_the_sizes_of_papers():
+    found = resolve(asked(), GPU, 100_000).settings
+    assert (found.backbone, found.data.image_size, found.group("vit")["patch_size"]) == ("vit_small", 224, 16)
+    assert (found.train.batch_size, found.train.epochs, found.train.precision) == (256, 200, "bf16")
+    small = resolve(asked(), Machine("cuda", 8e9, processes=2), 100_000).settings
+    assert small.train.batch_size == 2 * 64
+
+
+def test_later_layers_win_and_say_so(monkeypatch):
+    monkeypatch.setattr(
+        mae, "RECOMMENDS", {"mae.mask_ratio": Choice(0.6, "method"), "train.clip_norm": Choice(3.0, "method")}
+    )
+    monkeypatch.setitem(oct_modality.MODALITY.recommends, "mae.mask_ratio", Choice(0.85, "modality"))
+    monkeypatch.setitem(oct_modality.MODALITY.recommends, "simclr.temperature", Choice(0.2, "modality"))
+    found = resolve(asked(train={"batch_size": 24}), CPU, 800)
+    assert found.choices["mae.decoder_width"].source == "default of mae"
+    assert found.choices["train.clip_norm"] == (3.0, "method")
+    assert found.choices["mae.mask_ratio"] == (0.85, "modality")
+    assert "CPU" in found.choices["data.image_size"].source
+    assert found.choices["train.batch_size"] == (24, "set by you")
+    assert "simclr.temperature" not in found.choices
+    assert found.settings.group("mae")["mask_ratio"] == 0.85
+    assert (found.settings.train.clip_norm, found.settings.train.batch_size) == (3.0, 24)
+
+
+def test_every_resolved_value_has_a_source():
+    found = resolve(asked(), CPU, 800)
+    values = {name for name in flat(found.settings.model_dump()) if name != "augment"}
+    assert values <= set(found.choices)
+    assert all(choice.source for choice in found.choices.values())
+
+
+def test_other_backbones_get_none_of_the_vits_settings():
+    found = resolve(asked(method="simclr", backbone="resnet18"), CPU, 800)
+    assert not any(name.startswith("vit.") for name in found.choices)
+    assert found.settings.group("resnet")["block"] == "basic"
+
+
+def test_short_runs_of_small_networks_get_a_higher_learning_rate_and_the_reason():
+    short = resolve(asked(train={"epochs": 100}), CPU, 800)
+    base = short.choices["train.base_learning_rate"]
+    assert base.value * short.settings.train.batch_size / 256 == pytest.approx(1e-3)
+    assert "too few for 0.00015" in base.source
+    long = resolve(asked(train={"epochs": 400}), GPU, 200_000)
+    assert long.settings.train.base_learning_rate == pytest.approx(1.5e-4)
+    mine = resolve(asked(train={"base_learning_rate": 1e-2}), CPU, 800)
+    assert mine.choices["train.base_learning_rate"] == (1e-2, "set by you")
+
+
+def test_few_images_get_smaller_batches():
+    sizes = [resolve(asked(), CPU, images).settings.train.batch_size for images in (5, 100, 300, 1000)]
+    assert sizes == [8, 8, 32, 64]
+
+
+def test_a_longer_step_means_fewer_epochs_on_a_cpu():
+    light, heavy = (resolve(asked(), CPU, 800, flops=flops).settings.train.epochs for flops in (1e8, 4e8))
+    assert light > heavy > 1
+
+
+def test_without_preset_the_recommendations_stay():
+    found = resolve(asked(), CPU, 800, preset="none")
+    assert (found.settings.backbone, found.settings.train.epochs) == ("vit_small", 100)
+    assert found.settings.group("mae")["mask_ratio"] == 0.85
+    with pytest.raises(SettingsError, match=r"Unknown preset 'aut'.*Did you mean 'auto'"):
+        resolve(asked(), CPU, 800, preset="aut")
+
+
+def test_names_nest_and_flatten():
+    assert nested("a.b.c", 1) == {"a": {"b": {"c": 1}}}
+    assert flat({"a": {"b": {"c": 1}, "d": {}}, "e": 2}) == {"a.b.c": 1, "a.d": {}, "e": 2}
