@@ -73,7 +73,7 @@ def validation_in_words(settings: SweepSettings) -> str:
     budget = settings.budget
     probes = (
         f"C of a probe among {len(probe.GRID)} values ({min(probe.GRID):g} to {max(probe.GRID):g}) by patient-grouped, "
-        f"stratified cross-validation with k = min({probe.MOST_FOLDS}, patients of the rarer class)"
+        f"stratified cross-validation (at most {probe.MOST_FOLDS} folds, fewer with fewer patients of the rarer class)"
     )
     training = (
         f"learning rate among {len(budget.learning_rates)} values and number of steps (at most {budget.steps}) of a "
@@ -114,7 +114,7 @@ def _fixed_remarks(records: Sequence[dict[str, Any]]) -> list[str]:
     """Say where nothing could be held out, so that fixed settings were used."""
     fixed = sorted({r["fraction"] for r in records if r["choice"]["validation_log_loss"] is None})
     return [
-        f"At {fraction:g} % a class has fewer than two patients in some draw, so that nothing can be held out: there "
+        f"At {fraction:g} % the patients of some draw are too few to hold any out for choosing settings: there "
         f"probes use C = {probe.WITHOUT_VALIDATION:g} and trained networks the budget's fixed learning rate and steps"
         for fraction in fixed
     ]

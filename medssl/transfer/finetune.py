@@ -25,13 +25,12 @@ from torch.nn import functional
 from medssl.batch import Batch
 from medssl.chance import key
 from medssl.data.loader import Loader
-from medssl.data.splits import grouped_folds
 from medssl.settings import Settings
 from medssl.training.device import Device
 from medssl.training.loop import Hook, Plan, Training
 from medssl.training.optim import parameter_groups
 from medssl.transfer.examples import Examples
-from medssl.transfer.probe import fewest_patients, log_loss
+from medssl.transfer.validation import folds, log_loss
 
 _HELD_OUT_PARTS = 3
 _BEGUN = 0.85  # of the loss that the base rate alone gives
@@ -52,7 +51,7 @@ class Budget(Settings):
         layer_decay: Factor on the learning rate from one transformer block to the one below it, for pretrained
             transformers only (Bao et al., ICLR 2022; 0.65 is MAE's value for ViT-B, He et al., CVPR 2022, table 9).
         average: The most weight that the moving average keeps of its past at a step.
-        fixed_learning_rate: Used where a class has fewer than two patients.
+        fixed_learning_rate: Used where the patients are too few to hold any out.
         fixed_steps: Likewise.
     """
 
@@ -260,11 +259,11 @@ def search(
         `learning_rate`, `steps`, `validation_log_loss` (None where nothing could be held out), `held_out` (images),
         `at_limit` (the loss was still falling at the last step allowed), `tried`.
     """
-    fewest = fewest_patients(examples.labels, examples.patients)
-    if fewest < 2:
+    parts = folds(examples.labels, examples.patients, _HELD_OUT_PARTS, seed)
+    if not parts:
         fixed = {"learning_rate": budget.fixed_learning_rate, "steps": budget.fixed_steps}
         return {**fixed, "validation_log_loss": None, "held_out": 0, "at_limit": False, "tried": []}
-    held = grouped_folds(examples.labels, examples.patients, min(_HELD_OUT_PARTS, fewest), seed)[0]
+    held = parts[0]
     kept = np.setdiff1d(np.arange(len(examples)), held)
     racers = [
         _racer(start, examples.take(kept), examples.take(held), rate, budget, device, seed)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from medssl.data.splits import grouped_folds
+from medssl.transfer.validation import folds as patient_folds
+from medssl.transfer.validation import log_loss
 
 GRID = tuple(float(c) for c in np.logspace(-4, 4, 9))
 """Inverse penalties C tried for every arm alike."""
 
 WITHOUT_VALIDATION = 0.01
-"""C where a class has fewer than two patients, so that nothing can be held out."""
+"""C where the patients are too few to hold any out."""
 
 MOST_FOLDS = 5
 
@@ -46,7 +47,7 @@ def fit(
 ) -> Probe:
     """Fit the probe on all rows, with the C of lowest log loss in patient-grouped, stratified cross-validation.
 
-    k = min(5, patients of the rarer class); of equal losses the stronger penalty is taken.
+    There are at most 5 folds, see `medssl.transfer.validation`; of equal losses the stronger penalty is taken.
 
     Args:
         features: (N, D) finite numbers.
@@ -56,29 +57,12 @@ def fit(
         grid: The values of C, tried in ascending order.
     """
     features, labels = np.asarray(features, float), np.asarray(labels, float)
-    folds = validation_folds(labels, patients, seed)
+    folds = patient_folds(labels, patients, MOST_FOLDS, seed)
     losses = _losses(features, labels, folds, sorted(grid)) if folds else None
     chosen = WITHOUT_VALIDATION if losses is None else sorted(grid)[int(np.argmin(losses))]
     weights, bias = next(_path(features, labels, [chosen]))
     loss = None if losses is None else float(np.min(losses))
     return Probe(weights, bias, {"C": chosen, "validation_log_loss": loss, "folds": len(folds)})
-
-
-def validation_folds(labels: np.ndarray, patients: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Return the held-out rows of each fold, or no folds where a class has fewer than two patients."""
-    k = min(MOST_FOLDS, fewest_patients(labels, patients))
-    return grouped_folds(labels, patients, k, seed) if k >= 2 else []
-
-
-def fewest_patients(labels: np.ndarray, patients: np.ndarray) -> int:
-    """Return how many patients the rarer class has; one with images of both classes counts for both."""
-    return min(len(np.unique(np.asarray(patients)[np.asarray(labels) == value])) for value in (0, 1))
-
-
-def log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the mean negative log likelihood, probabilities kept 1e-7 away from 0 and 1."""
-    scores = np.clip(scores, 1e-7, 1 - 1e-7)
-    return float(-np.mean(labels * np.log(scores) + (1 - labels) * np.log1p(-scores)))
 
 
 def _losses(features: np.ndarray, labels: np.ndarray, folds: list[np.ndarray], grid: Sequence[float]) -> np.ndarray:

@@ -311,7 +311,7 @@ def test_one_class_in_the_test_part_is_an_error(arguments, make_cohort, make_run
 
 def test_few_patients_are_said_in_the_remarks(arguments, tmp_path):
     done = sweep(**{**arguments, "fractions": [10, 100], "draws": 1}, out=tmp_path / "sweep")
-    assert any("At 10 % a class has fewer than two patients" in remark for remark in done.results["remarks"])
+    assert any("At 10 % the patients of some draw are too few" in remark for remark in done.results["remarks"])
 
 
 def test_the_best_checkpoint_says_what_it_cost(arguments, here, make_run, tmp_path):

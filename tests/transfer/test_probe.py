@@ -4,6 +4,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from medssl.transfer import probe
+from medssl.transfer.validation import folds, log_loss
 
 
 def problem(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,30 +33,16 @@ def test_the_choice_is_the_lowest_log_loss_on_patients_left_out():
     slow = {}
     for c in probe.GRID:
         scores = np.zeros(len(labels))
-        for held in probe.validation_folds(labels, patients, 3):
+        for held in folds(labels, patients, 5, 3):
             kept = np.setdiff1d(np.arange(len(labels)), held)
             scaler = StandardScaler().fit(features[kept])
             model = LogisticRegression(C=c, tol=1e-9, max_iter=10_000).fit(
                 scaler.transform(features[kept]), labels[kept]
             )
             scores[held] = model.predict_proba(scaler.transform(features[held]))[:, 1]
-        slow[c] = probe.log_loss(labels, scores)
+        slow[c] = log_loss(labels, scores)
     assert fitted.choice["C"] == min(slow, key=slow.__getitem__)
     assert fitted.choice["validation_log_loss"] == pytest.approx(min(slow.values()), abs=1e-4)
-
-
-def test_folds_share_no_patient_and_hold_every_image_once():
-    _, labels, patients = problem(40, 3)
-    folds = probe.validation_folds(labels, patients, 0)
-    assert len(folds) == 5
-    assert sorted(np.concatenate(folds)) == list(range(40))
-    assert all(not set(patients[fold]) & set(np.delete(patients, fold)) for fold in folds)
-
-
-def test_the_rarer_class_limits_the_folds():
-    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1.0])
-    patients = np.array(list("abcdefghi"), dtype=object)
-    assert len(probe.validation_folds(labels, patients, 0)) == 3
 
 
 def test_without_two_patients_of_a_class_a_fixed_strength_is_used():
@@ -71,8 +58,3 @@ def test_a_feature_that_never_varies_has_no_weight():
     fitted = probe.fit(features, labels, patients, seed=0)
     assert fitted.weights[2] == 0
     assert np.isfinite(fitted.weights).all()
-
-
-def test_log_loss_of_one_hand_example():
-    assert probe.log_loss(np.array([1.0, 0.0]), np.array([0.8, 0.4])) == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
-    assert np.isfinite(probe.log_loss(np.array([1.0]), np.array([0.0])))
