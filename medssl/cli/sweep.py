@@ -28,6 +28,9 @@ def command(
     margin: float = typer.Option(0.02, "--margin", help="The smallest AUROC difference that matters."),
     primary: str | None = typer.Option(None, "--primary", metavar="ARM", help="Judged first. [default: the first arm]"),
     seed: int = typer.Option(0, "--seed", min=0, help="Of label draws, folds, initial weights and resamples."),
+    budget: list[str] = typer.Option(
+        [], "--budget", metavar="NAME=VALUE ...", help="What training may cost, such as steps=800 batch_size=32."
+    ),
     device: str = typer.Option("auto", "--device", help="auto, cpu or cuda."),
     out: Path | None = typer.Option(None, "-o", "--out", metavar="SWEEP", help="Sweep folder. [default: sweeps/...]"),
     resume: bool = typer.Option(False, "--resume", help="Go on in -o, or in the newest unfinished sweep like this."),
@@ -41,6 +44,7 @@ def command(
     """
     from medssl.api import sweep
     from medssl.cli.progress import shown
+    from medssl.settings import parse_overrides
 
     with shown() as progress:
         done = sweep(
@@ -58,6 +62,7 @@ def command(
             margin=margin,
             primary=primary,
             seed=seed,
+            budget=parse_overrides(budget),
             device=device,
             out=out,
             resume=resume,

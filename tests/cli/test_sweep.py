@@ -39,11 +39,12 @@ def test_options_with_several_values_reach_the_function(asked):
         "--arms", "runs/a", "b=runs/b,runs/c", "--data", "m.csv", "--label", "finding", "--ood", "x.csv", "y.csv",
         "--fractions", "5", "33.5", "--draws", "3", "--negative", "NO", "NORMAL", "--drop-overlap", "train",
         "-o", "out", "--resume", "--seed", "4", "--mode", "finetune", "--primary", "b",
-        "--margin", "0.05", "--checkpoint", "best",
+        "--margin", "0.05", "--checkpoint", "best", "--budget", "steps=80", "learning_rates=[1e-3]",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     call = asked[0]
     assert call["arms"] == ["runs/a", "b=runs/b,runs/c"]
+    assert call["budget"] == {"steps": 80, "learning_rates": [1e-3]}
     assert (call["data"], call["ood"]) == (Path("m.csv"), [Path("x.csv"), Path("y.csv")])
     assert (call["fractions"], call["draws"], call["negative"]) == ([5, 33.5], 3, ["NO", "NORMAL"])
     assert (call["drop_overlap"], call["resume"], call["seed"], call["mode"]) == ("train", True, 4, "finetune")
