@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/medssl run quick -o demo --resume
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: setup
 	$(BIN)/ruff format --check .
