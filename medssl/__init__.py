@@ -13,16 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medssl.api import pretrain, report, sweep
+    from medssl.api import pretrain, sweep
     from medssl.backbones.weights import load_backbone
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_backbone", "pretrain", "report", "sweep"]
+__all__ = ["__version__", "load_backbone", "pretrain", "sweep"]
 
 _HOME = {
     "load_backbone": "medssl.backbones.weights",
     "pretrain": "medssl.api",
-    "report": "medssl.api",
     "sweep": "medssl.api",
 }
 

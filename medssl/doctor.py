@@ -97,7 +97,9 @@ def _gpu_computes(index: int, text: str) -> Finding:
         problem = "computes wrong results"
     except RuntimeError as error:
         problem = f"cannot compute: {str(error).splitlines()[0]}"
-    return Finding("FAIL", f"gpu {index}", f"{text}; {problem}", "Install a torch build for this card; see docs/docker.md")
+    return Finding(
+        "FAIL", f"gpu {index}", f"{text}; {problem}", "Install a torch build for this card; see docs/docker.md"
+    )
 
 
 def _precision() -> Iterator[Finding]:

@@ -36,7 +36,7 @@ class _Disk:
         os.fsync(handle.fileno())
 
     def replace(self, source: Path, target: Path) -> None:
-        os.replace(source, target)
+        source.replace(target)
 
     def sync_folder(self, folder: Path) -> None:
         handle = os.open(folder, os.O_RDONLY)
@@ -150,7 +150,7 @@ def _aside(path: Path) -> Path:
 
 def _bring_back(path: Path) -> None:
     if not path.exists() and _aside(path).exists():
-        os.replace(_aside(path), path)
+        _aside(path).replace(path)
 
 
 def _write_manifest(folder: Path) -> None:

@@ -21,7 +21,9 @@ def test_a_sample_draws_the_same_in_any_batch(order, chosen):
 
 
 def test_keys_differ_by_every_part():
-    keys = {key(seed, epoch, content, view) for seed in range(3) for epoch in range(3) for content in "ab" for view in "01"}
+    keys = {
+        key(seed, epoch, content, view) for seed in range(3) for epoch in range(3) for content in "ab" for view in "01"
+    }
     assert len(keys) == 3 * 3 * 2 * 2
     assert key("a", "b") != key("ab")
     assert key(1, 23) != key(12, 3)

@@ -81,5 +81,12 @@ def test_every_requirement_is_pinned():
 def test_code_names_no_machine_and_no_pickle():
     for file in [*(ROOT / "medssl").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
         text = file.read_text()
-        for word in ("/work/", "/root/", "yaml.load(text, Loader=yaml.Loader", "shell=True", "extractall", "pickle.load"):
+        for word in (
+            "/work/",
+            "/root/",
+            "yaml.load(text, Loader=yaml.Loader",
+            "shell=True",
+            "extractall",
+            "pickle.load",
+        ):
             assert word not in text, f"{word} in {file.name}"

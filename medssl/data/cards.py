@@ -175,7 +175,7 @@ def _with_path_columns(table: pd.DataFrame, below: pd.Series, card: Card) -> pd.
         return table
     named = below.str.extract(card.path_pattern)
     named = named[[c for c in named.columns if isinstance(c, str)]].astype(TEXT)
-    return typed(table.assign(**{column: named[column] for column in named}))
+    return typed(table.assign(**{str(column): named[column] for column in named}))
 
 
 def _with_labels(manifest: Manifest, card: Card, folder: Path) -> Manifest:

@@ -32,12 +32,12 @@ def test_version_and_help():
 @pytest.mark.parametrize("arguments", [["--help"], ["pretrain", "--help"], ["sweep", "--help"]])
 def test_help_needs_no_heavy_imports(arguments):
     code = (
-        "import sys; sys.argv[1:] = {!r}\n"
+        f"import sys; sys.argv[1:] = {arguments!r}\n"
         "from medssl.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "heavy = {{'torch', 'monai', 'pandas', 'numpy', 'sklearn', 'matplotlib'}} & set(sys.modules)\n"
+        "heavy = {'torch', 'monai', 'pandas', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy"
-    ).format(arguments)
+    )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -31,7 +31,9 @@ def test_unknown_card_gives_the_nearest():
 
 
 def test_kermany_oct_is_understood_from_its_file_names(tmp_path: Path):
-    for k, name in enumerate(["test/CNV/CNV-1016042-1.jpeg", "train/NORMAL/NORMAL-55-2.jpeg", "train/DME/DME-9-1.jpeg"]):
+    for k, name in enumerate(
+        ["test/CNV/CNV-1016042-1.jpeg", "train/NORMAL/NORMAL-55-2.jpeg", "train/DME/DME-9-1.jpeg"]
+    ):
         picture(tmp_path / name, k)
     (tmp_path / "README.txt").write_text("hello")
     manifest = cards.adopt("oct-kermany", tmp_path)
