@@ -1,17 +1,22 @@
 """`medssl pretrain`: learn features from images without labels."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from medssl import discovery
+
 if TYPE_CHECKING:
     from medssl.training.pretraining import Prepared
 
+_MODALITIES, _METHODS = (", ".join(discovery.names(kind)) for kind in ("modalities", "methods"))
+
 
 def command(
-    modality: str | None = typer.Option(None, "--modality", help="Kind of image: oct, cxr."),
-    method: str | None = typer.Option(None, "--method", help="Self-supervised method: mae, simclr."),
+    modality: str | None = typer.Option(None, "--modality", help=f"Kind of image: {_MODALITIES}."),
+    method: str | None = typer.Option(None, "--method", help=f"Self-supervised method: {_METHODS}."),
     data: Path | None = typer.Option(
         None, "--data", help="Manifest or folder of images. Without it: the built-in synthetic cohort."
     ),
@@ -106,10 +111,9 @@ def closing(folder: Path) -> str:
     if report.exists():
         lines.append(f"Report: {report}")
     data = settings["data"]
-    words = ["medssl sweep --arms", str(folder)]
-    words += ["--data", data["manifest"]] if data["manifest"] else []
-    words += ["--label", data["label"] or "COLUMN"] if data["manifest"] else []
-    return "\n".join([*lines, f"Next: {' '.join(words)}"])
+    words = ["medssl", "sweep", "--arms", str(folder)]
+    words += ["--data", data["manifest"], "--label", data["label"] or "COLUMN"] if data["manifest"] else []
+    return "\n".join([*lines, f"Next: {shlex.join(words)}"])
 
 
 def _short(value: object) -> str:

@@ -140,7 +140,8 @@ def sentence(kind: str, values: dict[str, Any]) -> str | None:
     score = values.get("knn_auroc")
     parts = [] if score is None else [f"kNN AUROC {score:.3f} (n={values.get('knn_n')})"]
     parts += [f"{name} {values[key]:.3g}" for name, key in _SHOWN if values.get(key) is not None]
-    return f"epoch {values.get('epoch')}: {', '.join(parts)}" if parts else None
+    when = "before training" if values.get("step") == 0 else f"epoch {values['epoch'] + 1}"
+    return f"{when}: {', '.join(parts)}" if parts else None
 
 
 _SHOWN = (("spread", "feature_std"), ("effective rank", "effective_rank"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medssl import backbones, discovery
-from medssl.errors import unknown_name
+from medssl.errors import SettingsError, unknown_name
 from medssl.settings import Choice, Settings, merged
 from medssl.training.settings import DataSettings, PretrainSettings, TrainSettings, check, check_names, own_groups
 
@@ -68,7 +68,7 @@ def resolve(
     if preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
     chosen = _size_layer(machine) if preset == "auto" else {"backbone": Choice("vit_small", "default")}
-    modality, method, name = ({**chosen, **user}[group].value for group in ("modality", "method", "backbone"))
+    modality, method, name = (_named({**chosen, **user}, group) for group in ("modality", "method", "backbone"))
     check_names(modality, method, name)
     family = backbones.names()[name]
     layers = [_defaults(method, name), _recommended(method, family, modality), _fitting(chosen, family)]
@@ -79,6 +79,12 @@ def resolve(
     choices = {name: choice for layer in layers for name, choice in layer.items()}
     values = merged(*(nested(name, choice.value) for name, choice in choices.items()))
     return Resolved(check(values), choices)
+
+
+def _named(choices: Mapping[str, Choice], kind: str) -> str:
+    if kind not in choices or not isinstance(choices[kind].value, str):
+        raise SettingsError(f"No {kind} was named", fix=f"Give --{kind} NAME")
+    return choices[kind].value
 
 
 def nested(name: str, value: Any) -> dict[str, Any]:

@@ -69,8 +69,7 @@ class Recorder(Hook):
         self._images += len(training.batch or ()) * training.device.world
         if training.step % self.every == 0 or training.step == training.plan.steps or training.stopped:
             self._write(training)
-        else:
-            self.journal.show("pulse", {"step": training.step, "total": training.plan.steps})
+        self.journal.show("pulse", {"step": training.step, "total": training.plan.steps})
 
     def state(self) -> dict[str, Any]:
         return {

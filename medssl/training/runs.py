@@ -1,5 +1,6 @@
 """Run folders: their names, what is in them, and which one to go on in."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ def is_finished(run: Path) -> bool:
 def has_begun(run: Path) -> bool:
     """Tell whether a folder holds a run that can be gone on with."""
     return (run / SETTINGS).is_file() and (run / PROVENANCE).is_file()
+
+
+def remove_leftovers(run: Path) -> None:
+    """Remove what a killed process was writing; the caller holds the folder."""
+    for part in [*run.glob(".*.part"), *run.glob("checkpoints/.*.part")]:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def newest_unfinished(request: dict[str, Any], home: Path = HOME) -> Path:

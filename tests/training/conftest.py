@@ -1,14 +1,19 @@
 """A task, a loader and a plan that are small enough to be trained a hundred times."""
 
-from collections.abc import Generator
+import copy
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from medssl.batch import Batch
 from medssl.chance import Chance, key
+from medssl.data.scan import scan
 from medssl.training.optim import parameter_groups
 
 
@@ -56,3 +61,46 @@ def blobs() -> Blobs:
 @pytest.fixture
 def regression() -> Regression:
     return Regression()
+
+
+SMALL = {
+    "data": {"image_size": 16, "holdout": 0},
+    "vit": {"width": 32, "depth": 1, "heads": 2, "patch_size": 4, "drop_path": 0.1},
+    "mae": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
+    "train": {"batch_size": 4, "epochs": 2, "log_every": 3, "monitor_epochs": 1, "monitor_images": 20, "workers": 0},
+}
+
+
+def write_manifest(folder: Path, images: int, *, same: dict[int, int] | None = None) -> Path:
+    """Write small PNG files of blobs and noise, two a patient, and their manifest; `same` copies pixels."""
+    folder.mkdir()
+    rows = ["file,patient_id,disease"]
+    pictures = {}
+    for i in range(images):
+        chance = Chance([key("picture", i)])
+        picture = chance.uniform(0, 90, (24, 24))[0]
+        top, left = 2 + (i % 5), 3 if i % 4 < 2 else 12
+        picture[top : top + 8, left : left + 8] += 120
+        pictures[i] = pictures[(same or {}).get(i, i)] if i in (same or {}) else picture.astype(np.uint8)
+        Image.fromarray(pictures[i]).save(folder / f"image{i:03d}.png")
+        rows.append(f"image{i:03d}.png,patient{i // 2:02d},{'no' if i % 4 < 2 else 'yes'}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    path = folder / "manifest.parquet"
+    scan([folder], labels=folder / "labels.csv").save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of 24 images of 12 patients."""
+    return write_manifest(tmp_path_factory.mktemp("images") / "archive", 24)
+
+
+@pytest.fixture(scope="session")
+def manifest_of() -> Callable[..., Path]:
+    return write_manifest
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    return copy.deepcopy(SMALL)
