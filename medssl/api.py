@@ -262,6 +262,8 @@ def _train(
     from medssl.training import pretraining, runs
 
     with _claimed(folder, prepared, resume=resume):
+        if prepared.device.rank == 0:
+            runs.remove_leftovers(folder)
         if not runs.has_begun(folder) and prepared.device.rank == 0:
             prepared = pretraining.write_beginning(folder, prepared, request)
         prepared.device.wait()
