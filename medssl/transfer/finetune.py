@@ -272,7 +272,7 @@ def search(
     for racer in racers:
         racer.training.hooks = (*racer.training.hooks, *hooks)
     _race(racers, budget)
-    best = min(racers, key=lambda racer: min(racer.watch.losses))
+    best = min(racers, key=lambda racer: min(racer.watch.losses, default=0.0))  # a single one has not run yet
     best.watch.checks = None
     best.go_on(budget)
     return _chosen(best, racers, len(held), budget)

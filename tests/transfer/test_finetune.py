@@ -123,6 +123,13 @@ def test_search_and_training_learn_what_can_be_seen(examples, device):
     assert scores[examples.labels == 1].min() > scores[examples.labels == 0].max()
 
 
+def test_a_single_learning_rate_needs_no_race(examples, device):
+    budget = QUICK.model_copy(update={"learning_rates": (3e-3,), "steps": 10})
+    chosen = finetune.search(SCRATCH, examples, budget, device, seed=0)
+    assert chosen["learning_rate"] == 3e-3
+    assert [len(tried["losses"]) for tried in chosen["tried"]] == [2]
+
+
 def test_the_same_seed_gives_the_same_classifier_and_another_another(examples, device):
     def scores(seed: int) -> np.ndarray:
         return finetune.train(SCRATCH, examples, 3e-3, 6, QUICK, device, seed).score(examples, device.target)
