@@ -167,8 +167,9 @@ def run(folder: Path, prepared: Prepared, progress: Progress | None = None) -> N
         StorageError: The disk is full or cannot be written.
         MedsslError: A loss is not finite.
     """
-    with StopSignals() as signals:
-        session = Session.open(folder, prepared, signals, progress)
+    signals = StopSignals()
+    session = Session.open(folder, prepared, signals, progress)
+    with signals:  # not before: packing a large archive should end at once
         session.training.run()
         if prepared.device.rank == 0:
             session.conclude()

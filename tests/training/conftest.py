@@ -101,6 +101,13 @@ def manifest_of() -> Callable[..., Path]:
     return write_manifest
 
 
+@pytest.fixture(scope="session")
+def small_settings() -> dict[str, Any]:
+    """A run of two short epochs; not to be changed."""
+    return SMALL
+
+
 @pytest.fixture
 def small() -> dict[str, Any]:
+    """The same, to be changed."""
     return copy.deepcopy(SMALL)

@@ -423,10 +423,21 @@ def test_a_folder_in_use_is_refused(manifest, small, tmp_path):
         pretrain("oct", "mae", data=manifest, settings=small, out=tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def often(small_settings):
+    """Settings with a checkpoint a step."""
+    return merged(small_settings, {"train": {"checkpoint_minutes": 1e-9}})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(manifest, often, tmp_path_factory):
+    return pretrain("oct", "mae", data=manifest, settings=often, out=tmp_path_factory.mktemp("often") / "run").folder
+
+
 @pytest.mark.parametrize("write", [1, 4, 6, 9, 14])
-def test_a_full_disk_stops_with_a_sentence_and_can_be_resumed(manifest, small, tmp_path, monkeypatch, write):
-    small["train"]["checkpoint_minutes"] = 1e-9
-    pretrain("oct", "mae", data=manifest, settings=small, out=tmp_path / "whole")
+def test_a_full_disk_stops_with_a_sentence_and_can_be_resumed(
+    manifest, often, undisturbed, tmp_path, monkeypatch, write
+):
     real, count = files._disk.write, [0]
 
     def filling(handle, data):
@@ -437,11 +448,11 @@ def test_a_full_disk_stops_with_a_sentence_and_can_be_resumed(manifest, small, t
 
     monkeypatch.setattr(files._disk, "write", filling)
     with pytest.raises(StorageError, match="disk is full"):
-        pretrain("oct", "mae", data=manifest, settings=small, out=tmp_path / "run")
+        pretrain("oct", "mae", data=manifest, settings=often, out=tmp_path / "run")
     monkeypatch.undo()
     assert not list((tmp_path / "run").rglob("*.part"))
-    run = pretrain("oct", "mae", data=manifest, settings=small, out=tmp_path / "run", resume=True)
-    assert same_training(run.folder, tmp_path / "whole")
+    run = pretrain("oct", "mae", data=manifest, settings=often, out=tmp_path / "run", resume=True)
+    assert same_training(run.folder, undisturbed)
 
 
 def test_weights_are_a_function_of_the_seed(small):
