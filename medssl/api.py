@@ -267,7 +267,7 @@ def _train(
         if not runs.has_begun(folder) and prepared.device.rank == 0:
             prepared = pretraining.write_beginning(folder, prepared, request)
         prepared.device.wait()
-        pretraining.run(folder, prepared, progress)
+        pretraining.run(folder, pretraining.with_kept_manifest(folder, prepared), progress)
         if prepared.device.rank == 0:
             run_report(folder)
 

@@ -145,11 +145,8 @@ def measure(settings: PretrainSettings, device: Device) -> estimate.Cost:
 def write_beginning(run: Path, prepared: Prepared, request: dict[str, Any]) -> Prepared:
     """Write what is known before the first step, and the manifest if it was made for this run."""
     if prepared.source.scanned:
-        path = (run / runs.MANIFEST).absolute()
-        prepared.source.manifest.save(path)
-        data = prepared.settings.data.model_copy(update={"manifest": str(path)})
-        source = replace(prepared.source, manifest=Manifest.load(path))
-        prepared = replace(prepared, settings=prepared.settings.model_copy(update={"data": data}), source=source)
+        prepared.source.manifest.save(run / runs.MANIFEST)
+    prepared = with_kept_manifest(run, prepared)
     files.write_text(run / runs.SETTINGS, to_text(prepared.settings))
     choices = {name: [choice.value, choice.source] for name, choice in prepared.choices.items()}
     files.write_json(run / runs.CHOICES, choices)
@@ -157,6 +154,16 @@ def write_beginning(run: Path, prepared: Prepared, request: dict[str, Any]) -> P
     record = provenance.begin(prepared.settings, source, prepared.device, request, source.remarks)
     files.write_json(run / runs.PROVENANCE, record)
     return prepared
+
+
+def with_kept_manifest(run: Path, prepared: Prepared) -> Prepared:
+    """Use the manifest kept beside the run, where a folder was scanned for it: nothing is written into the folder."""
+    if not prepared.source.scanned:
+        return prepared
+    path = (run / runs.MANIFEST).absolute()
+    data = prepared.settings.data.model_copy(update={"manifest": str(path)})
+    source = replace(prepared.source, manifest=Manifest.load(path))
+    return replace(prepared, settings=prepared.settings.model_copy(update={"data": data}), source=source)
 
 
 def run(folder: Path, prepared: Prepared, progress: Progress | None = None) -> None:
