@@ -20,6 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from medssl.data.phantom import oct as phantom
 
@@ -125,6 +126,7 @@ def scratch(
     split = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(x, y, site.patient[site.train])
     fit, held = (torch.tensor(rows) for rows in next(iter(split)))
     model = Transformer(images.shape[-1])
+    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.98))
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.05, betas=(0.9, 0.95))
     best, best_state, since, began, curve = np.inf, model.state_dict(), 0, time.process_time(), []
     steps, step = args.epochs * (len(fit) // args.batch), 0
@@ -140,13 +142,14 @@ def scratch(
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
+            mean.update_parameters(model)
             step += 1
-        value = log_loss(y[held], predict(model, x[held]))
+        value = log_loss(y[held], predict(mean, x[held]))
         curve.append(f"{value:.2f}")
         since += 1
         if value < best:
             best, since = value, 0
-            best_state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            best_state = {name: tensor.clone() for name, tensor in mean.module.state_dict().items()}
         if since >= args.patience:
             break
     seconds = time.process_time() - began
@@ -187,9 +190,9 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=phantom.PATIENTS)
     parser.add_argument("--only", choices=("all", "drusen", "fluid"), default="all")
     parser.add_argument("--size", type=int, default=64, help="side of the picture scratch sees")
-    parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--patience", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--patience", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
     args = parser.parse_args()
     rows: dict[str, list[dict[str, float]]] = {"pixels": [], "shortcut": [], "scratch": []}

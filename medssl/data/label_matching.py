@@ -58,7 +58,9 @@ def match_files(manifest: Manifest, labels: pd.DataFrame, key: str, where: Path)
             continue
         rows = files.find(str(text), where.parent)
         if not pd.isna(wanted[number]):
-            rows = [r for r in rows if not pd.isna(frames[r]) and str(frames[r]) == str(wanted[number]).removesuffix(".0")]
+            rows = [
+                r for r in rows if not pd.isna(frames[r]) and str(frames[r]) == str(wanted[number]).removesuffix(".0")
+            ]
         if not rows:
             hint = hint or str(absolute(where.parent / posix(str(text))))
         for row in rows:

@@ -104,11 +104,11 @@ def _stack(
 
 def _bruch(patient: Chance, frame: Chance, x: np.ndarray, depth_um: float) -> np.ndarray:
     """Return the depth of Bruch's membrane (B, W): place, tilt, curvature and a slow undulation."""
-    place = depth_um * (patient.uniform(0.55, 0.66) + frame.uniform(-0.025, 0.025))
-    tilt = patient.normal(0.0, 16.0) + frame.normal(0.0, 6.0)
+    place = depth_um * (patient.uniform(0.57, 0.64) + frame.uniform(-0.02, 0.02))
+    tilt = patient.normal(0.0, 11.0) + frame.normal(0.0, 4.0)
     bend = patient.normal(-4.0, 3.5)
     wave = 2 * np.pi / frame.uniform(2.2, 4.5)[:, None]
-    undulation = frame.uniform(2.0, 14.0)[:, None] * np.sin(wave * x[None] + frame.uniform(0, 2 * np.pi)[:, None])
+    undulation = frame.uniform(2.0, 11.0)[:, None] * np.sin(wave * x[None] + frame.uniform(0, 2 * np.pi)[:, None])
     return place[:, None] + tilt[:, None] * x + bend[:, None] * x**2 + undulation
 
 
@@ -127,7 +127,7 @@ def _vessels(retina: Retina, patient: Chance, frame: Chance, y: np.ndarray, most
     return place, top + 500 * radius, radius, strength
 
 
-def _choroidal_vessels(retina: Retina, patient: Chance, chance: Chance, most: int = 18) -> None:
+def _choroidal_vessels(retina: Retina, patient: Chance, chance: Chance, most: int = 16) -> None:
     """Add vessels in the choroid, few to many, as dark and as large as cysts; they are no lesion."""
     half = retina.x[-1]
     share = np.clip(patient.uniform(-0.1, 1.1) + chance.normal(0.0, 0.15), 0.0, 1.0)
@@ -135,7 +135,7 @@ def _choroidal_vessels(retina: Retina, patient: Chance, chance: Chance, most: in
     top, bottom = retina.depth(BRUCH, place), retina.depth(BRUCH + 1, place)
     radius_um = chance.uniform(15.0, 60.0, (most,))
     depth = np.maximum(top + chance.uniform(0.2, 0.85, (most,)) * (bottom - top), top + 1.4 * radius_um + 10)
-    darkness = -chance.uniform(4.0, 15.0, (most,)) * (chance.uniform(size=(most,)) < share[:, None])
+    darkness = -chance.uniform(4.0, 12.0, (most,)) * (chance.uniform(size=(most,)) < share[:, None])
     retina.blobs.append((place, depth, radius_um * chance.uniform(1.2, 3.2, (most,)) / 1000, radius_um, darkness))
 
 
