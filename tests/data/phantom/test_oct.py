@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from medssl import discovery, files
 from medssl.data.phantom import oct as phantom
@@ -147,16 +148,17 @@ def test_numbers_of_patients_out_of_range_are_refused(tmp_path, patients):
 
 
 @pytest.mark.parametrize("device", ["device-a", "device-b"])
-def test_a_lesion_hardly_changes_the_statistics_of_its_picture(device):
-    scheme = phantom.plan(3, device, patients=16)[::2]
+def test_brightness_contrast_and_compressibility_do_not_give_disease_away(device):
+    """The same frames with and without lesions, so that few are enough; 0.58 is what the cohort promises."""
+    scheme = phantom.plan(3, device, patients=24)[::2]
     statistics = {}
     for label in ("normal", "drusen", "fluid"):
         pictures = phantom.draw_bscans(device, [b._replace(label=label) for b in scheme], seed=3)
         flat = pictures.reshape(len(pictures), -1)
         size = [len(zlib.compress(p.tobytes())) / p.size for p in pictures]
         statistics[label] = np.column_stack([flat.mean(1), flat.std(1), size])
-    spread = statistics["normal"].std(axis=0)
-    for label in ("drusen", "fluid"):
-        shift = (statistics[label] - statistics["normal"]).mean(axis=0) / spread
-        assert (np.abs(shift) < 0.4).all(), (label, shift)
-        assert not np.array_equal(statistics[label], statistics["normal"])
+    assert not np.isclose(statistics["fluid"], statistics["normal"]).all(axis=1).any()
+    values = np.concatenate([statistics["normal"], statistics["drusen"], statistics["fluid"]])
+    disease = np.repeat([0, 1, 1], len(scheme))
+    for statistic in values.T:
+        assert 0.42 < roc_auc_score(disease, statistic) < 0.58
