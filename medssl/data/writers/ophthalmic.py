@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian, OphthalmicTomographyImageStorage, generate_uid
+from pydicom.valuerep import format_number_as_ds
 
 from medssl import files
 from medssl.errors import DataError
@@ -151,7 +152,7 @@ def _dimensions(volume: Volume) -> Dataset:
 
 def _functional_groups(volume: Volume) -> Dataset:
     part, shared, measures, orientation, anatomy = (Dataset() for _ in range(5))
-    between, rows, columns = volume.spacing_mm
+    between, rows, columns = (format_number_as_ds(float(mm)) for mm in volume.spacing_mm)
     measures.PixelSpacing, measures.SliceThickness, measures.SpacingBetweenSlices = [rows, columns], between, between
     orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     anatomy.FrameLaterality, anatomy.AnatomicRegionSequence = volume.laterality, _coded(codes.SCT.Retina)
@@ -159,7 +160,7 @@ def _functional_groups(volume: Volume) -> Dataset:
     shared.FrameAnatomySequence, shared.ReferencedImageSequence = Sequence([anatomy]), Sequence([])
     part.SharedFunctionalGroupsSequence = Sequence([shared])
     part.PerFrameFunctionalGroupsSequence = Sequence(
-        [_frame_groups(number, -number * between) for number in range(len(volume.frames))]
+        [_frame_groups(number, -number * volume.spacing_mm[0]) for number in range(len(volume.frames))]
     )
     return part
 
@@ -169,7 +170,7 @@ def _frame_groups(number: int, z_mm: float) -> Dataset:
     content.FrameAcquisitionDateTime = content.FrameReferenceDateTime = _DAY + _TIME
     content.FrameAcquisitionDuration, content.StackID, content.InStackPositionNumber = 100.0, "1", number + 1
     content.DimensionIndexValues = [number + 1]
-    position.ImagePositionPatient = [0, 0, f"{z_mm:.6g}"]
+    position.ImagePositionPatient = [0, 0, format_number_as_ds(z_mm)]
     part.FrameContentSequence, part.PlanePositionSequence = Sequence([content]), Sequence([position])
     return part
 

@@ -57,6 +57,17 @@ def test_simpleitk_reads_it(path):
     assert image.GetSpacing() == pytest.approx(VOLUME.spacing_mm[::-1])
 
 
+def test_numbers_fit_into_the_sixteen_characters_of_a_decimal_string(tmp_path):
+    volume = dataclasses.replace(VOLUME, spacing_mm=(0.1 + 0.2, 0.0074, 5.6 / 224))
+    ophthalmic.write(tmp_path / "a.dcm", volume)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    positions = [f.PlanePositionSequence[0].ImagePositionPatient for f in dataset.PerFrameFunctionalGroupsSequence]
+    numbers = [*measures.PixelSpacing, measures.SpacingBetweenSlices, *(v for p in positions for v in p)]
+    assert max(len(str(number.original_string)) for number in numbers) <= 16
+    assert [float(v) for v in measures.PixelSpacing] == pytest.approx([0.0074, 0.025])
+
+
 def test_identifiers_depend_on_the_entropy_only(tmp_path):
     first, again = ophthalmic.dataset(VOLUME), ophthalmic.dataset(dataclasses.replace(VOLUME, frames=FRAMES[::-1]))
     other = ophthalmic.dataset(dataclasses.replace(VOLUME, entropy=("test", "2")))
