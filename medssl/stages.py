@@ -208,7 +208,17 @@ def _sweep_command(stage: SweepStage, out: Path, data: Path | None, ood: list[Pa
     words += ["--data", str(data)] if data else []
     words += ["--ood", *map(str, ood)] if ood else []
     words += ["--fractions", *(f"{fraction:g}" for fraction in stage.fractions), "--draws", str(stage.draws)]
-    return " ".join([*words, "--mode", stage.mode, "-o", str(out / stage.name)])
+    words += ["--mode", stage.mode]
+    for name, value in stage.options.items():
+        values = (
+            [f"{key}={_plain(part)}" for key, part in value.items()] if isinstance(value, dict) else [_plain(value)]
+        )
+        words += [f"--{name.replace('_', '-')}", *values]
+    return " ".join([*words, "-o", str(out / stage.name)])
+
+
+def _plain(value: Any) -> str:
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def _flat(settings: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:

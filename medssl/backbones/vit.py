@@ -21,7 +21,7 @@ from medssl.errors import DataError, SettingsError
 from medssl.settings import Settings as _Settings
 
 VARIANTS: dict[str, dict] = {  # smallest first
-    "vit_nano": {"width": 128, "depth": 6, "heads": 4},  # ours, for CPUs
+    "vit_nano": {"width": 128, "depth": 4, "heads": 4},  # ours, for CPUs
     "vit_tiny": {"width": 192, "depth": 12, "heads": 3},
     "vit_small": {"width": 384, "depth": 12, "heads": 6},
     "vit_base": {"width": 768, "depth": 12, "heads": 12},

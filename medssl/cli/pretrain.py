@@ -40,12 +40,12 @@ def command(
     state and ends with exit code 75; --resume goes on.
     """
     from medssl.api import pretrain
-    from medssl.cli.progress import shown
+    from medssl.cli.progress import Narrator, shown
     from medssl.settings import merged, parse_overrides
 
     watched = {"label": label, "positive": positive or None, "negative": negative or None}
     flags = {"data": {name: value for name, value in watched.items() if value is not None}}
-    with shown() as progress:
+    with shown() as display:
         run = pretrain(
             modality,
             method,
@@ -57,26 +57,10 @@ def command(
             out=out,
             resume=resume,
             dry_run=dry_run,
-            progress=Narrator(progress),
+            progress=Narrator(display, TELLERS),
         )
     if not dry_run:
         typer.echo(closing(run.folder))
-
-
-class Narrator:
-    """Print the plan when it stands, and hand everything else on to the display."""
-
-    def __init__(self, display) -> None:  # type: ignore[no-untyped-def]
-        self.display = display
-
-    def __call__(self, kind: str, values: dict) -> None:
-        """Take an event."""
-        if kind == "plan":
-            typer.echo(plan(values["prepared"], values["folder"]), err=True)
-        elif kind == "finished":
-            typer.echo(f"The run is finished already: {values['folder']}", err=True)
-        else:
-            self.display(kind, values)
 
 
 def plan(prepared: "Prepared", folder: str) -> str:
@@ -118,3 +102,10 @@ def closing(folder: Path) -> str:
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+TELLERS = {
+    "plan": lambda values: plan(values["prepared"], values["folder"]),
+    "finished": lambda values: f"The run is finished already: {values['folder']}",
+}
+"""What is said at once of an event, as text."""

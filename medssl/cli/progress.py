@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,21 @@ def shown() -> Iterator["Bar | Lines"]:
         yield Lines()
 
 
+class Narrator:
+    """Say some events at once as text on standard error, and hand all others on to a display."""
+
+    def __init__(self, display: "Bar | Lines", tellers: Mapping[str, Callable[[dict[str, Any]], str]]) -> None:
+        """Take who shows the rest, and for each kind of event that is said what makes its text."""
+        self.display, self.tellers = display, tellers
+
+    def __call__(self, kind: str, values: dict[str, Any]) -> None:
+        """Take an event."""
+        if kind in self.tellers:
+            self.display.say(self.tellers[kind](values))
+        else:
+            self.display(kind, values)
+
+
 class Lines:
     """A plain line every few seconds; remarks and monitors at once."""
 
@@ -35,7 +50,7 @@ class Lines:
         """Take an event."""
         said = sentence(kind, values)
         if said:
-            print(said, file=sys.stderr, flush=True)  # noqa: T201
+            self.say(said)
         if kind == "step":
             self._last = values
         counted = count(kind, values)
@@ -47,7 +62,11 @@ class Lines:
         if now - self._wrote >= self.every or done == total:
             self._wrote = now
             figures = speed(self._last) if title == _TITLES["step"] else ""
-            print(" | ".join(filter(None, [f"{title} {done}/{total}", figures, left])), file=sys.stderr, flush=True)  # noqa: T201
+            self.say(" | ".join(filter(None, [f"{title} {done}/{total}", figures, left])))
+
+    def say(self, text: str) -> None:
+        """Write text at once."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class Bar:
@@ -81,7 +100,7 @@ class Bar:
         """Take an event."""
         said = sentence(kind, values)
         if said:
-            self._display.console.print(said, markup=False, highlight=False)
+            self.say(said)
         if kind == "step":
             self._figures = speed(values)
         counted = count(kind, values)
@@ -93,6 +112,10 @@ class Bar:
         left = self._pace.left(title, done, total)
         figures = " | ".join(filter(None, [self._figures if title == _TITLES["step"] else "", left]))
         self._display.update(self._tasks[title], completed=done, total=total, figures=figures)
+
+    def say(self, text: str) -> None:
+        """Write text above the bars; whatever looks like markup in it is text."""
+        self._display.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Pace:

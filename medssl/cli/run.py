@@ -20,7 +20,8 @@ def command(
 ) -> None:
     """Run a recipe: pretraining, sweep and report in one resumable command. Without a name: list the recipes."""
     from medssl import stages
-    from medssl.cli.progress import shown
+    from medssl.cli import pretrain, sweep
+    from medssl.cli.progress import Narrator, shown
     from medssl.settings import parse_overrides
 
     if not recipe:
@@ -33,6 +34,7 @@ def command(
     if dry_run:
         typer.echo("\n".join(stages.commands(loaded, target, data=data, ood=ood)))
         return
+    tellers = {**pretrain.TELLERS, **sweep.TELLERS, "plan": _plan, "stage": lambda values: f"\n$ {values['command']}"}
     with shown() as display:
         folders = stages.run(
             recipe,
@@ -44,26 +46,14 @@ def command(
             negative=negative or None,
             settings=parse_overrides(settings),
             resume=resume,
-            progress=Narrator(display),
+            progress=Narrator(display, tellers),
         )
     for folder in folders:
         typer.echo(f"Report: {folder / 'report.html'}")
 
 
-class Narrator:
-    """Print each stage's command and plan, and hand everything else on to the display."""
+def _plan(values: dict[str, Any]) -> str:
+    """Return the plan of whichever stage it is."""
+    from medssl.cli import pretrain, sweep
 
-    def __init__(self, display: Any) -> None:
-        """Say who shows the rest."""
-        self.display = display
-
-    def __call__(self, kind: str, values: dict[str, Any]) -> None:
-        """Take an event."""
-        from medssl.cli import pretrain, sweep
-
-        if kind == "stage":
-            typer.echo(f"\n$ {values['command']}", err=True)
-        elif "prepared" in values:
-            pretrain.Narrator(self.display)(kind, values)
-        else:
-            sweep.Narrator(self.display)(kind, values)
+    return (pretrain if "prepared" in values else sweep).TELLERS["plan"](values)

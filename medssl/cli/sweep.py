@@ -43,10 +43,10 @@ def command(
     settings, inside each fraction. Ctrl-C keeps the finished cells and ends with exit code 75; --resume goes on.
     """
     from medssl.api import sweep
-    from medssl.cli.progress import shown
+    from medssl.cli.progress import Narrator, shown
     from medssl.settings import parse_overrides
 
-    with shown() as progress:
+    with shown() as display:
         done = sweep(
             arms,
             data=data,
@@ -67,27 +67,10 @@ def command(
             out=out,
             resume=resume,
             dry_run=dry_run,
-            progress=Narrator(progress),
+            progress=Narrator(display, TELLERS),
         )
     if not dry_run:
         typer.echo(closing(done))
-
-
-class Narrator:
-    """Print the plan when it stands, and hand everything else on to the display."""
-
-    def __init__(self, display: Any) -> None:
-        """Say who shows the rest."""
-        self.display = display
-
-    def __call__(self, kind: str, values: dict[str, Any]) -> None:
-        """Take an event."""
-        if kind == "plan":
-            typer.echo(plan(values), err=True)
-        elif kind == "statistics":
-            self.display("remark", {"text": "all cells are there; resampling patients, draws and seeds"})
-        else:
-            self.display(kind, values)
 
 
 def plan(values: dict[str, Any]) -> str:
@@ -114,3 +97,10 @@ def closing(done: "Sweep") -> str:
     lines = [f"note: {text}" for text in done.results["remarks"]]
     lines += [verdict["sentence"] for verdict in done.results["verdicts"] if verdict["primary"]]
     return "\n".join([*lines, f"Done: {done.folder}", f"Report: {done.folder / 'report.html'}"])
+
+
+TELLERS = {
+    "plan": plan,
+    "statistics": lambda _: "All cells are there; resampling patients, draws and seeds.",
+}
+"""What is said at once of an event, as text."""

@@ -41,7 +41,7 @@ class Settings(_Settings):
     The decoder sees all tokens, the encoder a quarter of them or fewer, so the paper's decoder (8 blocks of 512)
     would take over 80 % of the work of a ViT-S. The default keeps the paper's proportion for ViT-L at every size: a
     third of the encoder's depth and two thirds of its width, heads of 32. That is 8 x 512 for ViT-L as published,
-    4 x 512 for ViT-B, 4 x 256 for ViT-S, 2 x 128 for ViT-nano. Depth is not cut further, since linear probing gains
+    4 x 512 for ViT-B, 4 x 256 for ViT-S, 1 x 128 for ViT-nano. Depth is not cut further, since linear probing gains
     by it (table 1a of the paper).
 
     Attributes:

@@ -171,7 +171,7 @@ def test_a_perfect_prediction_gives_the_image_back(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("vit_nano", (128, 2, 4)), ("vit_tiny", (128, 4, 4)), ("vit_small", (256, 4, 8)), ("vit_large", (512, 8, 16))],
+    [("vit_nano", (128, 1, 4)), ("vit_tiny", (128, 4, 4)), ("vit_small", (256, 4, 8)), ("vit_large", (512, 8, 16))],
 )
 def test_the_decoder_is_light_unless_told_otherwise(name, expected):
     with torch.device("meta"):
