@@ -3,8 +3,8 @@
     python benchmarks/phantom_difficulty.py --cohorts 3 --seeds 2
 
 These three alone set the phantom's parameters; nothing here is pretrained. The vision transformer is a small one of
-its own (128 wide, 6 deep, patch 8), so that the figures do not move with the package. About a minute a cohort and seed
-on one core.
+its own (128 wide, 6 deep, patch 8), so that the figures do not move with the package. Some three minutes a cohort
+and seed on one core.
 """
 
 import argparse
