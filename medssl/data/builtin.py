@@ -18,6 +18,7 @@ from medssl.errors import DataError
 
 LABEL = "disease"
 IN_DISTRIBUTION, OUT_OF_DISTRIBUTION = "device-a", "device-b"
+SYNTHETIC = "This is the built-in synthetic cohort. No patient in it is real."
 SENTENCE = "No data were named: this is the built-in synthetic cohort. No patient in it is real."
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from medssl import files
-from medssl.data.builtin import SENTENCE, is_builtin
+from medssl.data.builtin import SYNTHETIC, is_builtin
 from medssl.evaluation import predictions
 from medssl.evaluation.arms import BUILT_IN, Arm
 from medssl.evaluation.cells import Cell, CellFolder, plain
@@ -89,7 +89,7 @@ def remarks(
     settings: SweepSettings, arms: Sequence[Arm], prepared: Prepared, records: Sequence[dict[str, Any]], synthetic: bool
 ) -> list[str]:
     """Return the sentences that a reader of the results must see."""
-    said = [SENTENCE.partition(": ")[2].capitalize()] if synthetic else []
+    said = [SYNTHETIC] if synthetic else []
     said += prepared.remarks
     said += _checkpoint_remarks(arms) if settings.checkpoint == "best" else []
     said += _fixed_remarks(records)
