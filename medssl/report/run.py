@@ -182,7 +182,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
     patients = run.images["patient_key"].nunique() if run.images is not None else None
     result = [
         (count(images), "images", f"of {count(manifest['rows'])} in the manifest" if "rows" in manifest else ""),
-        (count(patients), "patients", "test patients are not among them" if known(patients) else "no table of images"),
+        (count(patients), "patients", _held_out(run) if known(patients) else "no table of images"),
         (count(run.epochs), "epochs", plural(run.steps[-1]["step"] if run.steps else 0, "step")),
     ]
     speed, wait = (_median(run.steps, key) for key in ("images_per_second", "data_wait_share"))
@@ -259,6 +259,11 @@ def command(run: Run) -> str:
         label = shlex.quote(str(data["label"])) if data.get("label") else "COLUMN"
         words += ["--data", shlex.quote(str(data["manifest"])), "--label", label]
     return " ".join(words)
+
+
+def _held_out(run: Run) -> str:
+    share = (run.settings.get("data") or {}).get("holdout")
+    return "no patient was kept for tests" if share == 0 else "test patients are not among them"
 
 
 def _median(lines: list[dict[str, Any]], key: str) -> float | None:

@@ -299,3 +299,13 @@ def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path, run_folder, monk
     with pytest.raises(StorageError, match="disk is full"):
         report(run_folder, tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_held_nobody_out_does_not_claim_it(tmp_path, make_run):
+    folder = make_run(tmp_path / "run")
+    assert "test patients are not among them" in run_report(folder).read_text()
+    path = folder / "settings.yaml"
+    path.write_text(path.read_text().replace("holdout: 0.3", "holdout: 0.0"))
+    page = run_report(folder).read_text()
+    assert "no patient was kept for tests" in page
+    assert "not among them" not in page
