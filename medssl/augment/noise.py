@@ -1,12 +1,11 @@
 """Additive noise of the detector: y = clip(x + s n, 0, 1), n standard normal a pixel."""
 
-import numpy as np
 import torch
 
 from medssl import settings as base
 from medssl.augment.parts import bank
 from medssl.augment.parts.ranges import Probability, Range
-from medssl.augment.parts.samples import Parameters, beside, change_some, tensor
+from medssl.augment.parts.samples import Parameters, beside, change_some
 from medssl.chance import Chance
 
 
@@ -24,9 +23,7 @@ class Settings(base.Settings):
 
 def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Parameters:  # noqa: ARG001
     """Draw `strength`, 0 for views left alone, and `offset` into the noise bank, (B,) each."""
-    chosen = chance.spawn("chosen").happens(settings.probability)
-    strength = chance.spawn("strength").uniform(*settings.strength)
-    return {"strength": tensor(np.where(chosen, strength, 0.0)), "offset": bank.offsets(chance.spawn("offset"))}
+    return bank.draw(chance, settings.probability, settings.strength)
 
 
 def apply(images: torch.Tensor, parameters: Parameters) -> torch.Tensor:

@@ -6,9 +6,10 @@ field is the window that starts at the sample's offset. It is the same on every 
 
 import functools
 
+import numpy as np
 import torch
 
-from medssl.augment.parts.samples import tensor
+from medssl.augment.parts.samples import Parameters, tensor
 from medssl.chance import Chance, key
 
 SIZE = 2**20
@@ -18,6 +19,13 @@ SIZE = 2**20
 def _bank(device: torch.device, length: int) -> torch.Tensor:
     once = tensor(Chance([key("noise bank")]).normal(size=(SIZE,))[0]).float()
     return once.repeat(1 + -(-length // SIZE)).to(device)
+
+
+def draw(chance: Chance, probability: float, strength: tuple[float, float]) -> Parameters:
+    """Draw `strength` from its range, 0 for views left alone, and `offset` into the bank, (B,) each."""
+    chosen = chance.spawn("chosen").happens(probability)
+    drawn = chance.spawn("strength").uniform(*strength)
+    return {"strength": tensor(np.where(chosen, drawn, 0.0)), "offset": offsets(chance.spawn("offset"))}
 
 
 def offsets(chance: Chance) -> torch.Tensor:
