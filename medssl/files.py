@@ -207,7 +207,7 @@ def truncate(path: Path, size: int) -> None:
 
 @contextmanager
 def claimed(folder: Path, *, resume: bool) -> Iterator[Path]:
-    """Hold a run folder for this process while the block runs.
+    """Hold a run folder for this process while the block runs; one that stays empty is removed again.
 
     Raises:
         StorageError: Another process holds it, or it is not empty and `resume` is false.
@@ -217,6 +217,7 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[Path]:
         raise StorageError(
             "The folder exists and is not empty", where=folder, fix="Add --resume to go on in it, or choose another -o"
         )
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK)
@@ -233,6 +234,16 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[Path]:
     finally:
         (folder / "owner.txt").unlink(missing_ok=True)
         lock.release()
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, the innermost first, as long as nothing but a lock is in them."""
+    for folder in folders:
+        if any(path.name != _LOCK for path in folder.iterdir()):
+            return
+        (folder / _LOCK).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _existing(path: Path) -> Path:

@@ -132,8 +132,8 @@ def run(
         raise SettingsError("A sweep needs a label", fix="Add --label COLUMN")
     words = {"label": label, "positive": positive, "negative": negative}
     with files.claimed(out, resume=resume):
-        files.write_text(out / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
         done = [_pretrain(stage, out, data, words, settings or {}, progress) for stage in recipe.pretrain]
+        files.write_text(out / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
         return done + [_sweep(stage, out, data, ood, words, progress) for stage in recipe.sweep]
 
 

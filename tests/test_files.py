@@ -176,6 +176,19 @@ def test_a_folder_in_use_is_refused_by_name_of_the_process(tmp_path: Path):
         pass
 
 
+def test_a_claimed_folder_that_stays_empty_is_removed_with_those_made_for_it(tmp_path: Path):
+    with pytest.raises(DataError), files.claimed(tmp_path / "studies" / "run", resume=False):
+        raise DataError("nothing to do")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "studies").mkdir()
+    with files.claimed(tmp_path / "studies" / "run", resume=False) as folder:
+        (folder / "kept").touch()
+    with pytest.raises(DataError), files.claimed(tmp_path / "studies" / "other", resume=False):
+        raise DataError("nothing to do")
+    assert [path.name for path in (tmp_path / "studies").iterdir()] == ["run"]
+    assert (tmp_path / "studies" / "run" / "kept").exists()
+
+
 def test_unreadable_json_is_named(tmp_path: Path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(DataError, match=r"broken\.json"):

@@ -190,7 +190,7 @@ def _names(rows: list[dict[str, Any]]) -> list[str]:
 
 def _refuse_nothing(manifest: Manifest, paths: list[Path]) -> None:
     if not len(manifest):
-        raise DataError("There are no files", where=", ".join(map(str, paths)))
+        raise DataError("There are no files", where=", ".join(map(str, paths)), fix="Give the folder that holds images")
     if not (manifest.table["status"] == "ok").any():
         reason, count = next(iter(manifest.table["reason"].value_counts().items()))
         raise DataError(

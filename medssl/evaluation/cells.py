@@ -17,7 +17,7 @@ import pandas as pd
 from medssl import __version__, files
 from medssl.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same settings would give other predictions."""
 
 

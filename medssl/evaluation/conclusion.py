@@ -47,6 +47,7 @@ def conclude(
         margin=settings.margin,
         resamples=resamples,
         seed=settings.seed,
+        unfinished=_unfinished(records),
     )
     synthetic = any(is_builtin(Path(manifest)) for manifest in (settings.data, *settings.ood.values()))
     results = {
@@ -120,14 +121,16 @@ def _fixed_remarks(records: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _unfinished(records: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
+    """Return arm and fraction of the trainings that were ended by the budget and not by their plateau."""
+    return sorted({(r["arm"], r["fraction"]) for r in records if r["choice"].get("at_limit")})
+
+
 def _limit_remarks(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Say which trainings were stopped by the budget and not by their plateau."""
-    limited = [r for r in records if r["choice"].get("at_limit")]
-    names = sorted({(r["arm"], r["fraction"]) for r in limited})
     return [
-        f"The validation loss of '{arm}' at {fraction:g} % was still falling at the last step allowed: more steps "
-        "might raise it"
-        for arm, fraction in names
+        f"The validation loss of '{arm}' at {fraction:g} % was still falling at the last step allowed, or had not "
+        "begun to: more steps (budget.steps) might raise it"
+        for arm, fraction in _unfinished(records)
     ]
 
 

@@ -20,7 +20,7 @@ from medssl.backbones.weights import load_backbone
 from medssl.chance import key
 from medssl.evaluation import shortcut
 from medssl.evaluation.arms import Pretrained, Recipe
-from medssl.evaluation.cells import digest, plain, table_digest
+from medssl.evaluation.cells import FORMAT, digest, plain, table_digest
 from medssl.evaluation.cohort import Cohort
 from medssl.training.device import Device
 from medssl.training.loop import Hook
@@ -59,7 +59,7 @@ class Bench:
 
     def features(self, source: "Source", cohort: Cohort) -> np.ndarray:
         """Return a source's features of a cohort, computed once and kept in the sweep's folder."""
-        name = digest({"source": source.identity(), "images": _images(cohort)})
+        name = digest({"format": FORMAT, "source": source.identity(), "images": _images(cohort)})
         path = self.folder / "features" / f"{name}.npy"
         if name not in self._features:
             if not path.is_file():
@@ -264,7 +264,8 @@ class TrainingLearner:
         return scores, chosen
 
     def _search(self, bench: Bench, start: Start, rows: np.ndarray) -> dict[str, Any]:
-        name = digest({"identity": self.identity(bench), "labels": bench.label_set(rows), "seed": bench.seed})
+        what = {"identity": self.identity(bench), "labels": bench.label_set(rows), "seed": bench.seed}
+        name = digest({"format": FORMAT, **what})
         path = bench.folder / "searches" / f"{name}.json"
         if not path.is_file():
             examples = bench.pool.examples(self.recipe).take(rows)

@@ -21,7 +21,7 @@ def sentence(row: dict[str, Any], comparisons: int) -> str:
         row: A row of `medssl.evaluation.statistics`, with its word, values, interval, trivial arms and equivalence.
         comparisons: How many comparisons the correction was for.
     """
-    parts = [_finding(row), _size(row, comparisons), *_trivial(row), _equivalence(row), _caution(row)]
+    parts = [_finding(row), _size(row, comparisons), *_trivial(row), _equivalence(row), _cut_short(row), _caution(row)]
     return " ".join(part for part in parts if part)
 
 
@@ -52,6 +52,8 @@ def _size(row: dict[str, Any], comparisons: int) -> str:
     if not math.isfinite(row["difference"]):
         return ""
     word, uncorrected = row["word"], alone(row["low"], row["high"], row["margin"])
+    if row["cut_short"] and word == UNDECIDED and row["low"] > 0:
+        return ""
     if word == HELPS and row["low"] < row["margin"]:
         return f"The gain may be smaller than the {row['margin']:g} that matters."
     if word == NO_GAIN and row["low"] > 0:
@@ -91,10 +93,18 @@ def _equivalence(row: dict[str, Any]) -> str:
     found = row["equivalence"]
     if found is None or found["reached"] == "undefined":
         return ""
-    against = f"{name(row['b'])} with all labels"
+    against = f"{name(row['b'])} with all labels" + (" (cut short)" if row["reference_cut_short"] else "")
     if found["reached"] == "not reached":
         return f"It does not reach {against} at any fraction tried (95 % interval {found['interval']})."
     return f"To equal {against} it needs {found['text']} of them (95 % interval {found['interval']})."
+
+
+def _cut_short(row: dict[str, Any]) -> str:
+    """Say that the reference could have become better, so that a gain over it is none."""
+    if not row["cut_short"]:
+        return ""
+    against = name(row["b"])
+    return f"The budget ended {against} while it was still improving; only with more steps can a gain over it be shown."
 
 
 def _caution(row: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Everything that is concluded from a table of predictions, without training anything."""
 
 import math
+from collections.abc import Collection
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +13,7 @@ from medssl.evaluation.bootstrap import RESAMPLES, Resampled, resample, score_ro
 from medssl.evaluation.equivalence import equivalence_rows
 from medssl.evaluation.paired import Difference, difference, differences
 from medssl.evaluation.sentences import TRIVIAL, sentence
-from medssl.evaluation.verdict import LEVEL, MARGIN, Evidence, holm, judge
+from medssl.evaluation.verdict import HELPS, LEVEL, MARGIN, UNDECIDED, Evidence, holm, judge
 
 METRIC = "auroc"
 SMALLEST_FRACTION = "the smallest fraction of labels, in distribution"
@@ -29,6 +30,7 @@ def analyse(
     margin: float = MARGIN,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    unfinished: Collection[tuple[str, float]] = (),
 ) -> dict[str, Any]:
     """Return scores, paired differences, label equivalence and verdicts as they stand in `results.json`.
 
@@ -40,6 +42,8 @@ def analyse(
         margin: The smallest gain in AUROC that matters.
         resamples: For AUROC; other metrics get at most 2,000.
         seed: Of the resampling.
+        unfinished: (arm, fraction) whose training the budget ended before its plateau; nothing is said to help
+            against such an arm.
 
     Returns:
         `primary`, `scores`, `paired`, `equivalence`, `verdicts`, `test_sets` and `statistics` (resamples, margin,
@@ -60,7 +64,7 @@ def analyse(
     equivalence = equivalence_rows(resampled, reference, METRIC)
     comparisons = len(judged) - (fixed in judged)
     verdicts = [
-        _verdict(resampled, judged[key], corrected[key], key == fixed, margin, equivalence, comparisons)
+        _verdict(resampled, judged[key], corrected[key], key == fixed, margin, equivalence, comparisons, unfinished)
         for key in _ordered(judged, fixed)
     ]
     return plain(
@@ -157,12 +161,16 @@ def _verdict(
     margin: float,
     equivalence: list[dict[str, Any]],
     comparisons: int,
+    unfinished: Collection[tuple[str, float]],
 ) -> dict[str, Any]:
     """Return a row of verdict: word, numbers, comparison with trivial arms, and all of it as a sentence."""
+    word, cut_short = judge(evidence, margin), (found.b, found.fraction) in unfinished
     row = {
         **found.row(resampled.tests[found.test_set].domain),
         "primary": primary,
-        "word": judge(evidence, margin),
+        "word": UNDECIDED if cut_short and word == HELPS else word,
+        "cut_short": cut_short,
+        "reference_cut_short": (found.b, max(resampled.groups["fraction"])) in unfinished,
         "value_a": _value(resampled, found, found.a),
         "value_b": _value(resampled, found, found.b),
         "p_holm": None if primary else evidence.p_zero,

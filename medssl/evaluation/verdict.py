@@ -10,6 +10,9 @@ With the difference d between an arm and the reference, its 95 % interval, and t
 The rules are read from the top and leave nothing out. One comparison is fixed before the run and judged by its
 interval alone. The others must also hold after Holm's correction for their number: those that say harms or helps among
 all tests of d = 0, those that say no worthwhile gain among all tests of d = smallest gain that matters.
+
+Nothing helps against a reference whose training was ended by its budget while it was still improving: that comparison
+is undecided.
 """
 
 from typing import NamedTuple

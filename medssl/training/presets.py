@@ -195,7 +195,7 @@ def _batch(usual: Choice, images: int) -> Choice:
     return usual if usual.value <= fitting else Choice(fitting, f"{images} images: more than a step or two an epoch")
 
 
-_CPU_FLOPS = 9e12  # some 3 minutes at the 50 GFLOP/s that two cores give very small networks
+_CPU_FLOPS = 6e12  # some 2 minutes at the 50 GFLOP/s that two cores give very small networks
 _CPU_IMAGES = (20_000, 400_000)
 _GPU_IMAGES = 20e6
 
@@ -205,7 +205,7 @@ def _epochs(machine: Machine, images: int, flops: float | None) -> Choice:
     if machine.kind == "cpu":
         least, most = _CPU_IMAGES
         seen = min(most, max(least, _CPU_FLOPS / flops)) if flops else least
-        return Choice(max(1, round(seen / images)), f"{images} images on a CPU: about 3 minutes on 2 cores")
+        return Choice(max(1, round(seen / images)), f"{images} images on a CPU: about 2 minutes on 2 cores")
     epochs = round(min(800, max(50, _GPU_IMAGES / images)))
     return Choice(epochs, f"{images} images: 50 to 800 epochs, 20 million views where possible")
 

@@ -9,6 +9,10 @@ A transformer that starts from nothing may see a hundred steps before its loss l
 loss is a plateau only once the training labels are being fitted. Scores come from an exponential moving average of the
 weights (Polyak and Juditsky, SIAM J. Control Optim. 1992), so that stopping early does not mean stopping at a high
 learning rate.
+
+The head sees standardised features, as MAE's linear probe does (He et al., CVPR 2022, appendix A). Pooled features of
+a fresh transformer are nearly the same for every image; without this its loss stays at that of the base rate for some
+two hundred steps on small label sets, and training from scratch looks far worse than it is.
 """
 
 import copy
@@ -33,6 +37,9 @@ from medssl.transfer.examples import Examples
 from medssl.transfer.validation import folds, log_loss
 
 _HELD_OUT_PARTS = 3
+_SETTLING_IMAGES = 256
+_EPS = 1e-6
+_FALLING = 0.01  # nats of validation loss that `patience` checks still gain
 _BEGUN = 0.85  # of the loss that the base rate alone gives
 
 
@@ -69,21 +76,47 @@ class Budget(Settings):
     fixed_steps: int = Field(100, ge=1)
 
 
-ON_CPU = {"steps": 400, "batch_size": 16, "patience": 3}
-"""The budget without a GPU, where a step of a small transformer takes a fifth of a second."""
+ON_CPU = {"learning_rates": (2e-3, 5e-4), "steps": 400, "batch_size": 16, "patience": 3}
+"""The budget without a GPU, where networks are small and a step of one takes a tenth of a second."""
 
 
 class Classifier(nn.Module):
-    """A backbone with a linear head on its pooled features, (B, C, *spatial) -> (B,) logits."""
+    """A backbone with a linear head on its standardised pooled features, (B, C, *spatial) -> (B,) logits.
+
+    While training, features are standardised over the batch; for scores over images that `settle` was given, without
+    augmentation. A running average over past batches would belong to other weights than the averaged ones that score
+    (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021).
+    """
+
+    centre: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, backbone: Any) -> None:
         """Put a head on the backbone."""
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, 1)
+        self.register_buffer("centre", torch.zeros(backbone.width))
+        self.register_buffer("scale", torch.ones(backbone.width))
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
-        return self.head(self.backbone(views).pooled)[:, 0]
+        pooled = self.backbone(views).pooled
+        if self.training:
+            standard = functional.batch_norm(pooled, None, None, training=True, eps=_EPS)
+        else:
+            standard = (pooled - self.centre) * self.scale
+        return self.head(standard)[:, 0]
+
+    @torch.no_grad()
+    def settle(self, examples: Examples, device: torch.device, batch_size: int = 128) -> None:
+        """Take mean and deviation of the features from examples (at most 256, evenly spaced), before scoring."""
+        training = self.training
+        self.eval()
+        shown = examples.take(np.unique(np.linspace(0, len(examples) - 1, _SETTLING_IMAGES).astype(int)))
+        pooled = torch.cat([self.backbone(view).pooled.float() for view in shown.plain(batch_size, device)])
+        self.train(training)
+        self.centre.copy_(pooled.mean(0))
+        self.scale.copy_((pooled.var(0, unbiased=False) + _EPS).rsqrt())
 
     @torch.inference_mode()
     def score(self, examples: Examples, device: torch.device, batch_size: int = 128) -> np.ndarray:
@@ -173,7 +206,7 @@ class Watch(Hook):
         self, average: Average, kept: Examples, held_out: Examples, budget: Budget, device: torch.device
     ) -> None:
         """Say whose loss is watched on what."""
-        self.average, self.held_out, self.budget, self.device = average, held_out, budget, device
+        self.average, self.kept, self.held_out, self.budget, self.device = average, kept, held_out, budget, device
         self.losses: list[float] = []
         self.begun: int | None = None
         self.checks: int | None = None
@@ -188,6 +221,7 @@ class Watch(Hook):
         if self.begun is None and float(torch.stack(self._trained).mean()) < _BEGUN * self._base:
             self.begun = len(self.losses)
         self._trained = []
+        self.average.module.settle(self.kept, self.device)
         self.losses.append(log_loss(self.held_out.labels, self.average.module.score(self.held_out, self.device)))
         if self.finished or len(self.losses) == self.checks:
             training.stop()
@@ -201,6 +235,12 @@ class Watch(Hook):
     def finished(self) -> bool:
         """Whether the plateau is reached: `patience` checks without a lower loss since the labels are being fitted."""
         return self.begun is not None and len(self.losses) - 1 - max(self.best, self.begun) >= self.budget.patience
+
+    @property
+    def falling(self) -> bool:
+        """Whether the loss was still falling at the last check, or has not begun to: more steps might lower it."""
+        earlier = self.losses[: -self.budget.patience]
+        return self.begun is None or not earlier or min(self.losses) < min(earlier) - _FALLING
 
 
 class _StopAt(Hook):
@@ -257,7 +297,8 @@ def search(
 
     Returns:
         `learning_rate`, `steps`, `validation_log_loss` (None where nothing could be held out), `held_out` (images),
-        `at_limit` (the loss was still falling at the last step allowed), `tried`.
+        `at_limit` (the steps ended while the loss was still falling, by 0.01 over the last `patience` checks, or had
+        not begun to), `tried`.
     """
     parts = folds(examples.labels, examples.patients, _HELD_OUT_PARTS, seed)
     if not parts:
@@ -297,7 +338,7 @@ def _chosen(best: Racer, racers: list[Racer], held: int, budget: Budget) -> dict
         "steps": min(budget.steps, (best.watch.best + 1) * budget.check_every),
         "validation_log_loss": min(losses),
         "held_out": held,
-        "at_limit": best.training.step >= budget.steps and best.watch.best == len(losses) - 1,
+        "at_limit": best.training.step >= budget.steps and best.watch.falling,
         "tried": [{"learning_rate": racer.rate, "losses": racer.watch.losses} for racer in racers],
     }
 
@@ -325,6 +366,7 @@ def train(
     training, average = _training(start, examples, learning_rate, budget, device, seed)
     training.hooks = (average, _StopAt(steps), *hooks)
     training.run()
+    average.module.settle(examples, device.target)
     return average.module
 
 

@@ -82,7 +82,7 @@ def watched(monkeypatch, validation: list[float], training_loss: list[float]) ->
             self.stopped = True
 
     labels = type("E", (), {"labels": np.array([0.0, 1.0]), "__len__": lambda self: 2})()
-    average = type("A", (), {"module": type("M", (), {"score": lambda *a: None})()})()
+    average = type("A", (), {"module": type("M", (), {"score": lambda *a: None, "settle": lambda *a: None})()})()
     watch = Watch(average, labels, labels, QUICK, torch.device("cpu"))
     losses = iter(validation)
     monkeypatch.setattr(finetune, "log_loss", lambda labels, scores: next(losses))
@@ -108,6 +108,35 @@ def test_a_training_that_has_not_begun_to_fit_has_no_plateau(monkeypatch):
 def test_patience_starts_when_fitting_begins(monkeypatch):
     step, watch = watched(monkeypatch, [0.69, 0.7, 0.8, 0.9, 1.0], [0.69, 0.69, 0.4, 0.3, 0.2])
     assert (step, watch.begun, watch.best) == (25, 2, 0)
+
+
+def test_a_loss_that_ends_flat_is_not_falling(monkeypatch):
+    def falling(validation: list[float], training_loss: float = 0.3) -> bool:
+        watch = watched(monkeypatch, [*validation, 1.0, 1.0, 1.0], [training_loss] * 9)[1]
+        watch.losses = validation
+        return watch.falling
+
+    assert not falling([0.7, 0.5, 0.50, 0.495])
+    assert falling([0.7, 0.5, 0.50, 0.48])
+    assert falling([0.7])
+
+
+def test_a_training_that_never_began_is_at_its_limit(examples, device):
+    budget = QUICK.model_copy(update={"learning_rates": (1e-7,), "steps": 40})
+    assert finetune.search(SCRATCH, examples, budget, device, seed=0)["at_limit"]
+
+
+def test_the_head_sees_standard_features_of_the_images_it_settled_on(examples, device):
+    classifier = Classifier(fresh(0))
+    classifier.settle(examples, device.target)
+    with torch.inference_mode():
+        pooled = torch.cat([classifier.backbone(view).pooled for view in examples.plain(64, device.target)]).double()
+    expected = (pooled - pooled.mean(0)) / (pooled.var(0, unbiased=False) + 1e-6).sqrt()
+    logits = expected @ classifier.head.weight[0].double() + classifier.head.bias.double()
+    scores = classifier.score(examples, device.target)
+    np.testing.assert_allclose(scores, torch.sigmoid(logits).detach(), atol=1e-4)
+    few = classifier.score(examples.take(np.array([3])), device.target)
+    np.testing.assert_allclose(few, scores[[3]], atol=1e-5)
 
 
 def test_search_and_training_learn_what_can_be_seen(examples, device):

@@ -22,7 +22,7 @@ from medssl.data.phantom.parts.plan import FRAMES, Bscan, plan
 from medssl.data.writers import ophthalmic
 from medssl.errors import DataError, SettingsError
 
-VERSION = "4"
+VERSION = "5"
 """Changes with every picture: results on different versions cannot be compared."""
 
 TITLE = "Synthetic retinal OCT B-scans with drusen and fluid on two devices"

@@ -84,18 +84,34 @@ def test_vessels_shade_what_is_below_them():
 
 def test_speckle_multiplies_with_mean_one_and_the_contrast_of_the_device():
     for optics in (A, B):
-        grains = device._speckle(optics, chance("speckle"))
-        assert grains.mean() == pytest.approx(1.0, abs=0.02)
-        assert grains.std() == pytest.approx(optics.contrast, rel=0.05)
+        grains = device._speckle(optics, Chance([key("speckle", frame) for frame in range(40)]))
+        assert grains.mean((1, 2)) == pytest.approx(1.0, abs=1e-3)
+        contrasts = np.log(grains).std((1, 2))
+        assert ((contrasts > 0.99 * optics.contrast[0]) & (contrasts < 1.01 * optics.contrast[1])).all()
+        assert contrasts.max() > 3 * contrasts.min()
+
+
+def test_every_picture_of_a_device_has_its_tones_up_to_an_exponent():
+    ramp = np.linspace(-5.0, 30.0, A.rows * A.columns, dtype=np.float32).reshape(1, A.rows, A.columns)
+    still = Chance([key("no exponent")])
+    for picture in (ramp, ramp[:, ::-1] ** 3, np.random.default_rng(0).permutation(ramp.ravel()).reshape(ramp.shape)):
+        shown = device._display(A, picture, still, still)
+        assert (np.diff(shown.ravel()[picture.ravel().argsort()].astype(int)) >= 0).all()
+        shares = np.linspace(0, 1, len(A.tones))
+        exponent = np.log(np.quantile(shown, shares[1:]) / 255) / np.log(np.array(A.tones[1:]) / 255)
+        assert np.ptp(exponent) < 0.04
 
 
 def test_the_second_device_is_coarser_noisier_and_fades_faster():
     assert B.rows * B.columns < A.rows * A.columns
-    flat = {}
+    assert B.contrast > A.contrast
+    assert B.noise_db > A.noise_db
+    flat, neighbours = {}, {}
     for optics in (A, B):
         tissue = np.full((FRAMES, optics.rows, optics.columns), 15.0, dtype=np.float32)
         flat[optics.name] = device.acquire(optics, tissue, chance("patient"), chance("frame")).astype(float)
-    grain = {name: (p / p.mean((1, 2), keepdims=True)).std() for name, p in flat.items()}
+        grains = device._speckle(optics, chance("frame"))
+        neighbours[optics.name] = np.corrcoef(grains[..., 1:].ravel(), grains[..., :-1].ravel())[0, 1]
     fade = {name: p[:, :40].mean() - p[:, -40:].mean() for name, p in flat.items()}
-    assert grain["device-b"] > 1.1 * grain["device-a"]
+    assert neighbours["device-b"] > neighbours["device-a"]
     assert fade["device-b"] > fade["device-a"] > 0

@@ -68,6 +68,24 @@ def test_a_help_that_does_not_beat_the_shortcut_says_so(study) -> None:
     assert "not shown to beat trivial image statistics" in verdict["sentence"]
 
 
+def test_nothing_helps_against_a_training_that_was_cut_short(study) -> None:
+    table = study({"mae": 2.4, "scratch": 0.8}, patients=150)
+    small = min(table["fraction"])
+    results = analyse(table, primary=("mae", "scratch"), resamples=600, unfinished=[("scratch", small)])
+    verdict = _verdict(results, "mae")
+    assert (verdict["word"], verdict["cut_short"], verdict["low"] > 0) == ("undecided", True, True)
+    assert "The budget ended training from scratch while it was still improving" in verdict["sentence"]
+    assert "too wide" not in verdict["sentence"]
+    other = next(v for v in results["verdicts"] if v["fraction"] != small and v["test_set"] == "id")
+    assert (other["word"], other["cut_short"]) == ("helps", False)
+
+
+def test_equalling_a_training_that_was_cut_short_says_so(study) -> None:
+    table = study({"mae": 2.4, "scratch": 0.8}, patients=150)
+    results = analyse(table, resamples=200, unfinished=[("scratch", max(table["fraction"]))])
+    assert "training from scratch with all labels (cut short)" in results["verdicts"][0]["sentence"]
+
+
 def test_a_small_gain_is_no_worthwhile_gain(study) -> None:
     table = study({"mae": 1.05, "scratch": 1.0}, patients=300, noise=0.01, sets=["id"], fractions=[100.0])
     results = analyse(table, primary=("mae", "scratch"), resamples=800, margin=0.03)

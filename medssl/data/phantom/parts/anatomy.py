@@ -103,23 +103,32 @@ def _stack(
 
 
 def _bruch(patient: Chance, frame: Chance, x: np.ndarray, depth_um: float) -> np.ndarray:
-    """Return the depth of Bruch's membrane (B, W): place, tilt, curvature and a slow undulation."""
+    """Return the depth of Bruch's membrane (B, W): place, tilt, curvature, a slow undulation and motion of the eye."""
     place = depth_um * (patient.uniform(0.57, 0.64) + frame.uniform(-0.02, 0.02))
     tilt = patient.normal(0.0, 11.0) + frame.normal(0.0, 4.0)
     bend = patient.normal(-4.0, 3.5)
     wave = 2 * np.pi / frame.uniform(2.2, 4.5)[:, None]
     undulation = frame.uniform(2.0, 11.0)[:, None] * np.sin(wave * x[None] + frame.uniform(0, 2 * np.pi)[:, None])
-    return place[:, None] + tilt[:, None] * x + bend[:, None] * x**2 + undulation
+    return place[:, None] + tilt[:, None] * x + bend[:, None] * x**2 + undulation + _motion(frame, len(x))
 
 
-def _vessels(retina: Retina, patient: Chance, frame: Chance, y: np.ndarray, most: int = 6) -> tuple[np.ndarray, ...]:
-    """Add retinal vessels (bright tops in the inner retina) and return their shadows, most of them in every frame.
+def _motion(frame: Chance, columns: int, knots: int = 20) -> np.ndarray:
+    """Return how far the eye moved along the beam while the columns were scanned, little to much, (B, W)."""
+    offsets = frame.spawn("motion").normal(0.0, 1.0, (knots,)) * frame.spawn("amount").uniform(0.0, 15.0)[:, None]
+    place = np.linspace(0, knots - 1, columns)
+    low = np.minimum(place.astype(int), knots - 2)
+    return offsets[:, low] + (offsets[:, low + 1] - offsets[:, low]) * (place - low)
+
+
+def _vessels(retina: Retina, patient: Chance, frame: Chance, y: np.ndarray, most: int = 10) -> tuple[np.ndarray, ...]:
+    """Add retinal vessels (bright tops in the inner retina) and return their shadows; a patient has few or many.
 
     A vessel crosses a patient's B-scans at an angle, so that neighbouring frames show it at neighbouring places.
     """
     half = retina.x[-1]
     place = patient.uniform(-half, half, (most,)) + patient.normal(0.0, 0.5, (most,)) * y[:, None]
-    present = patient.happens(0.6, (most,)) & (np.abs(place) > 0.45)
+    few_or_many = patient.uniform(size=(most,)) < patient.uniform(0.0, 1.0)[:, None]
+    present = few_or_many & (np.abs(place) > 0.45)
     radius = patient.uniform(0.035, 0.075, (most,))
     top = retina.depth(1, place) + frame.uniform(0.0, 25.0, (most,))
     strength = np.where(present, patient.uniform(3.0, 10.0, (most,)), 0.0)

@@ -1,8 +1,10 @@
 """How a device turns reflectivity into an 8-bit B-scan: sampling, resolution, roll-off, speckle, noise, display.
 
 Speckle multiplies the linear signal: exponential intensities (fully developed speckle; Goodman, "Speckle phenomena in
-optics", 2007) smoothed by the resolution and by the averaging of looks. Detector noise is added. The sum is shown on a
-decibel scale, as devices do.
+optics", 2007) smoothed by the resolution and by the averaging of looks, of which a frame has few or many. Detector
+noise is added. What is shown keeps the order of the sum's decibels and nothing else: every picture of a device gets
+the same histogram, up to an exponent that varies whatever the picture shows, so that neither brightness nor contrast
+says anything of a lesion.
 """
 
 from dataclasses import dataclass
@@ -26,11 +28,10 @@ class Device:
         axial_um: Depth of a row, micrometres.
         blur: Standard deviation of its resolution in pixels, in depth and across.
         grain: Standard deviation of the smoothing of its speckle in pixels, in depth and across.
-        contrast: Standard deviation of the speckle relative to its mean.
+        contrast: Standard deviation of the logarithm of the speckle, range over frames (1.28 for a single look).
         rolloff_db_mm: Loss of sensitivity with depth.
         noise_db: Level of the detector's noise on the scale of the reflectivities, range over patients.
-        window_db: Black and white of the display.
-        gamma: Exponent of the display.
+        tones: Grey values below which 0, 5, ... 100 % of a picture's pixels lie.
     """
 
     name: str
@@ -41,11 +42,10 @@ class Device:
     axial_um: float
     blur: tuple[float, float]
     grain: tuple[float, float]
-    contrast: float
+    contrast: tuple[float, float]
     rolloff_db_mm: float
     noise_db: tuple[float, float]
-    window_db: tuple[float, float]
-    gamma: float
+    tones: tuple[int, ...]
 
     @property
     def x(self) -> np.ndarray:
@@ -68,11 +68,10 @@ DEVICES = {
         axial_um=6.0,
         blur=(0.7, 0.8),
         grain=(0.6, 0.9),
-        contrast=0.45,
+        contrast=(0.12, 1.2),
         rolloff_db_mm=4.0,
         noise_db=(0.0, 4.0),
-        window_db=(-1.0, 33.0),
-        gamma=1.05,
+        tones=(9, 20, 24, 27, 30, 32, 35, 39, 43, 50, 59, 70, 81, 92, 103, 113, 122, 132, 144, 164, 240),
     ),
     "device-b": Device(
         name="device-b",
@@ -83,11 +82,10 @@ DEVICES = {
         axial_um=7.4,
         blur=(1.0, 1.0),
         grain=(0.7, 1.2),
-        contrast=0.65,
+        contrast=(0.18, 1.28),
         rolloff_db_mm=9.0,
         noise_db=(3.0, 7.0),
-        window_db=(2.0, 31.0),
-        gamma=0.8,
+        tones=(17, 30, 36, 42, 47, 51, 56, 60, 64, 69, 75, 81, 88, 96, 106, 117, 128, 140, 155, 174, 243),
     ),
 }
 
@@ -150,26 +148,30 @@ def acquire(device: Device, picture_db: np.ndarray, patient: Chance, frame: Chan
 
 
 def _display(device: Device, picture_db: np.ndarray, patient: Chance, frame: Chance) -> np.ndarray:
-    """Map decibels to 8 bit; gain, window and exponent vary from patient to patient and frame to frame."""
-    gain = patient.normal(0.0, 1.6) + frame.normal(0.0, 1.0)
-    stretch = patient.uniform(0.9, 1.1) * frame.uniform(0.95, 1.05)
-    exponent = device.gamma * np.exp(patient.normal(0.0, 0.10))
-    black, white = device.window_db
-    unit = (picture_db + _column(gain) - black) / (_column(stretch) * (white - black))
-    return (255.0 * np.clip(unit, 0.0, 1.0) ** _column(exponent) + 0.5).astype(np.uint8)
+    """Give decibels the tones of the device by their rank, 8 bit; an exponent varies with patient and frame."""
+    flat = picture_db.reshape(len(picture_db), -1)
+    shares = np.linspace(0, 1, flat.shape[1], dtype=np.float32)
+    by_rank = np.interp(shares, np.linspace(0, 1, len(device.tones)), np.array(device.tones) / 255.0)
+    exponent = np.exp(patient.normal(0.0, 0.12) + frame.normal(0.0, 0.06))
+    shown = np.empty(flat.shape, dtype=np.uint8)
+    np.put_along_axis(
+        shown, flat.argsort(axis=1), (255.0 * by_rank ** exponent[:, None] + 0.5).astype(np.uint8), axis=1
+    )
+    return shown.reshape(picture_db.shape)
 
 
 def _speckle(device: Device, chance: Chance) -> np.ndarray:
     """Return speckle of mean one and the device's contrast and grain, (B, rows, columns)."""
-    grains = _smooth(-np.log1p(-_uniform(device, chance)), device.grain)
-    grains = 1.0 + (grains - 1.0) * np.float32(device.contrast) / grains.std(axis=(1, 2), keepdims=True)
-    return np.maximum(grains, np.float32(0.05))
+    grains = np.log(_smooth(-np.log1p(-_uniform(device, chance)), device.grain))
+    contrast = np.exp(chance.spawn("looks").uniform(*np.log(device.contrast)))
+    grains = np.exp(_column(contrast) * grains / grains.std(axis=(1, 2), keepdims=True))
+    return grains / grains.mean(axis=(1, 2), keepdims=True)
 
 
 def _texture(device: Device, chance: Chance) -> np.ndarray:
     """Return slow variations of the tissue, (B, rows, columns) in dB, interpolated from a coarse grid."""
-    coarse = chance.normal(0.0, 1.0, (15, 24)).astype(np.float32)
-    return _weights(device.rows, 15) @ coarse @ _weights(device.columns, 24).T
+    coarse = chance.normal(0.0, 1.5, (15, 24)) * np.exp(chance.spawn("amount").uniform(-0.8, 0.8))[:, None, None]
+    return _weights(device.rows, 15) @ coarse.astype(np.float32) @ _weights(device.columns, 24).T
 
 
 def _weights(fine: int, coarse: int) -> np.ndarray:

@@ -15,8 +15,8 @@ _OVER_CYST = np.array([0.28, 0.28, 0.26, 0.20, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
 
 def add_drusen(retina: Retina, chance: Chance, present: np.ndarray, most: int = 5) -> None:
     """Lift the pigment epithelium off Bruch's membrane by two to five domes, in place, where `present` (B,)."""
-    height = chance.uniform(75.0, 140.0, (most,)) * (present[:, None] & _some(chance, most))
-    lift = _domes(retina.x, _places(retina, chance, most, 0.8), chance.uniform(0.20, 0.45, (most,)), height)
+    height = chance.uniform(60.0, 120.0, (most,)) * (present[:, None] & _some(chance, most, 0.35))
+    lift = _domes(retina.x, _places(retina, chance, most, 0.8), chance.uniform(0.25, 0.55, (most,)), height)
     _lift(retina, _OVER_DRUSEN, lift)
 
 
@@ -27,17 +27,17 @@ def add_fluid(retina: Retina, chance: Chance, present: np.ndarray, most: int = 6
         The cysts as ellipses: centre x (mm), centre z (micrometres), radius x, radius z, darkness 0 or 1; each (B, K).
     """
     subretinal = present & chance.happens(0.45)
-    height = chance.uniform(100.0, 190.0, (1,)) * subretinal[:, None]
-    lift = _domes(retina.x, _places(retina, chance, 1, 0.75), chance.uniform(0.6, 1.2, (1,)), height)
+    height = chance.uniform(80.0, 160.0, (1,)) * subretinal[:, None]
+    lift = _domes(retina.x, _places(retina, chance, 1, 0.75), chance.uniform(0.5, 1.1, (1,)), height)
     _lift(retina, _OVER_SUBRETINAL, lift)
     return _add_cysts(retina, chance.spawn("cysts"), present & ~subretinal, most)
 
 
 def _add_cysts(retina: Retina, chance: Chance, present: np.ndarray, most: int) -> tuple[np.ndarray, ...]:
     """Add a cluster of dark ellipses between the inner nuclear layer and the inner segments, which they spread."""
-    shown = present[:, None] & _some(chance, most)
+    shown = present[:, None] & _some(chance, most, 0.65)
     centre = _places(retina, chance, 1, 0.75) + chance.normal(0.0, 0.45, (most,))
-    radius_x, radius_z = chance.uniform(0.18, 0.38, (most,)), chance.uniform(50.0, 90.0, (most,))
+    radius_x, radius_z = chance.uniform(0.17, 0.36, (most,)), chance.uniform(45.0, 80.0, (most,))
     lift = _domes(retina.x, centre, 2.0 * radius_x, radius_z * shown)
     _lift(retina, _OVER_CYST, lift)
     top = retina.depth(NAMES.index("ganglion cell and inner plexiform layers"), centre)
@@ -52,9 +52,9 @@ def _lift(retina: Retina, shares: np.ndarray, lift: np.ndarray) -> None:
     retina.boundaries[:] = np.minimum.accumulate(retina.boundaries[:, ::-1], axis=1)[:, ::-1]
 
 
-def _some(chance: Chance, most: int) -> np.ndarray:
-    """Return (B, most) booleans: the first two are always true, the others more often than not."""
-    shown = chance.happens(0.65, (most,))
+def _some(chance: Chance, most: int, share: float) -> np.ndarray:
+    """Return (B, most) booleans: the first two are always true, the others with probability `share`."""
+    shown = chance.happens(share, (most,))
     shown[:, :2] = True
     return shown
 
