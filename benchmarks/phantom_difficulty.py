@@ -23,6 +23,7 @@ from medssl.metrics import auroc
 from medssl.training.device import open_device
 
 RECIPE = Recipe("oct", 64)
+Learner = learners.ProbeLearner | learners.TrainingLearner
 
 
 def bench(folder: Path, patients: int, seed: int, steps: int) -> learners.Bench:
@@ -41,7 +42,7 @@ def bench(folder: Path, patients: int, seed: int, steps: int) -> learners.Bench:
     return learners.Bench(first.take(np.flatnonzero(train)), tests, folder / "sweep", open_device("cpu"), budget, seed)
 
 
-def arms(here: learners.Bench) -> dict[str, learners.ProbeLearner | learners.TrainingLearner]:
+def arms(here: learners.Bench) -> dict[str, Learner]:
     """Return the arms that need no pretraining and are not `random`."""
     family = names()["vit_nano"]
     settings = {**vit.VARIANTS["vit_nano"], "patch_size": 8}
@@ -54,6 +55,15 @@ def arms(here: learners.Bench) -> dict[str, learners.ProbeLearner | learners.Tra
     }
 
 
+def measure(here: learners.Bench, learner: Learner, seed: int) -> tuple[dict[str, float], str]:
+    """Return AUROC in and out of distribution with all labels, and what it took."""
+    began = time.process_time()
+    scores, choice = learner.learn(here, np.arange(len(here.pool)), seed)
+    values = {name: auroc.compute(here.tests[name].table["target"].to_numpy(), scores[name]) for name in scores}
+    steps = f", {choice['steps']} steps, at limit: {choice['at_limit']}" if "steps" in choice else ""
+    return values, f"({time.process_time() - began:.0f} CPU s{steps})"
+
+
 def main() -> None:
     """Print one row an arm, cohort and seed, then the ranges."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -63,22 +73,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="the most steps of a training")
     args = parser.parse_args()
     found: dict[tuple[str, str], list[float]] = {}
-    for seed in range(args.cohorts):
+    for cohort_seed in range(args.cohorts):
         with tempfile.TemporaryDirectory() as folder:
-            here = bench(Path(folder), args.patients, seed, args.steps)
+            here = bench(Path(folder), args.patients, cohort_seed, args.steps)
             for arm, learner in arms(here).items():
-                for start in range(args.seeds if arm == "scratch" else 1):
-                    began = time.process_time()
-                    scores, choice = learner.learn(here, np.arange(len(here.pool)), start)
-                    values = {name: auroc.compute(here.tests[name].table["target"], scores[name]) for name in scores}
+                for seed in range(args.seeds if arm == "scratch" else 1):
+                    values, said = measure(here, learner, seed)
                     for name, value in values.items():
                         found.setdefault((arm, name), []).append(value)
-                    said = f"steps {choice['steps']}, at limit: {choice['at_limit']}" if "steps" in choice else ""
-                    seconds = time.process_time() - began
-                    print(
-                        f"cohort {seed} {arm:9} id {values['id']:.3f} ood {values['ood']:.3f} {seconds:.0f} CPU s {said}",
-                        flush=True,
-                    )
+                    figures = " ".join(f"{name} {value:.3f}" for name, value in values.items())
+                    print(f"cohort {cohort_seed} {arm:9} {figures} {said}", flush=True)
     for (arm, name), numbers in found.items():
         print(
             f"{arm:9} {name:3} mean {np.mean(numbers):.3f} [{min(numbers):.3f}, {max(numbers):.3f}] of {len(numbers)}"
