@@ -75,7 +75,8 @@ def _trivial(row: dict[str, Any]) -> list[str]:
         if not one["beats"] and one["difference"] is not None:
             interval = f"difference {_signed(one['difference'])}, {_signed(one['low'])} to {_signed(one['high'])}"
             said = "is worse than" if one["high"] < 0 else "is not shown to beat"
-            why = " The task may be solved without looking at anatomy." if one["arm"] == "shortcut" else ""
+            solved = one["arm"] == "shortcut" and one["above_chance"]
+            why = " The task may be solved without looking at anatomy." if solved else ""
             parts.append(f"It {said} {_scored(one)}; {interval}.{why}")
     return parts
 
@@ -95,7 +96,8 @@ def _equivalence(row: dict[str, Any]) -> str:
         return ""
     against = f"{name(row['b'])} with all labels" + (" (cut short)" if row["reference_cut_short"] else "")
     if found["reached"] == "not reached":
-        return f"It does not reach {against} at any fraction tried (95 % interval {found['interval']})."
+        limits = "" if found["interval"] == "not reached" else f" (95 % interval {found['interval']})"
+        return f"It does not reach {against} at any fraction tried{limits}."
     return f"To equal {against} it needs {found['text']} of them (95 % interval {found['interval']})."
 
 

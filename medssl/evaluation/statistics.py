@@ -200,7 +200,8 @@ def _trivial(resampled: Resampled, found: Difference) -> list[dict[str, Any]]:
                 "low": low,
                 "high": high,
             }
-            rows.append({**row, "beats": bool(low > 0)})
+            alone = resampled.distribution(found.mode, found.test_set, METRIC, other, found.fraction).row()
+            rows.append({**row, "beats": bool(low > 0), "above_chance": bool(alone["low"] > 0.5)})
     return rows
 
 

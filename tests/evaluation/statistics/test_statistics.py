@@ -52,7 +52,7 @@ def test_sentences(results) -> None:
     assert "weak harms" in weak
     assert "does not reach training from scratch with all labels" in weak
     assert "not shown to beat trivial image statistics" in weak
-    assert "solved without looking at anatomy" in weak
+    assert "solved without looking at anatomy" not in weak  # the shortcut is at chance itself
     assert "is worse than an untrained network" in weak
 
 
@@ -66,6 +66,7 @@ def test_a_help_that_does_not_beat_the_shortcut_says_so(study) -> None:
     assert verdict["word"] == "helps"
     assert [(one["beats"], one["difference"] > 0) for one in verdict["trivial"]] == [(False, True)]
     assert "not shown to beat trivial image statistics" in verdict["sentence"]
+    assert "solved without looking at anatomy" in verdict["sentence"]
 
 
 def test_nothing_helps_against_a_training_that_was_cut_short(study) -> None:
