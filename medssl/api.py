@@ -149,7 +149,8 @@ def sweep(
         arms: Run folders or `NAME=RUN,RUN`, or a dictionary of name to run folders (the seeds of that arm).
         data: The in-distribution manifest; None for what the first run was pretrained on.
         label: Its label column; None for the one that the first run watched.
-        ood: Manifests of other places; None for none, or for the other device of the built-in cohort.
+        ood: Manifests of other places; none for the other device of the built-in cohort. "shift:all" or "shift:blur"
+            also shows the in-distribution test images under acquisition shifts.
         positive: Words of the label that count as positive.
         negative: Words that count as negative.
         fractions: Per cent of the training patients that are labelled.
@@ -202,23 +203,26 @@ def _sweep_data(
     words: tuple[str | None, Sequence[str] | None, Sequence[str] | None],
     ood: Sequence[str | Path] | None,
     progress: Progress | None,
-) -> tuple[Path, tuple[str, list[str] | None, list[str] | None], list[Path]]:
+) -> tuple[Path, tuple[str, list[str] | None, list[str] | None], list[str]]:
     """Return manifest, label with its words, and other manifests: as given, else the first run's, else built in."""
     from medssl.data import builtin
+    from medssl.evaluation import shifts
     from medssl.evaluation.arms import open_arms
 
     first = open_arms(arms, "last")[0].runs[0].settings
     label, *classes = words
     positive, negative = (list(given) if given else None for given in classes)
-    others = None if ood is None else [Path(other) for other in ood]
+    others = [str(other) for other in ood or []]
     if data is None and first["data"].get("manifest") is None:
         made = builtin.cohort(first["modality"], progress=progress)
-        return made.manifest, (label or made.label, positive, negative), [made.ood] if others is None else others
+        unnamed = ood is None or (others and not shifts.split(others)[1])
+        elsewhere = [str(made.ood)] if unnamed else []
+        return made.manifest, (label or made.label, positive, negative), [*elsewhere, *others]
     if data is None and label is None:
         label, positive, negative = (first["data"].get(name) for name in ("label", "positive", "negative"))
     if label is None:
         raise SettingsError("A sweep needs a label", fix="Add --label COLUMN")
-    return Path(data or first["data"]["manifest"]), (label, positive, negative), others or []
+    return Path(data or first["data"]["manifest"]), (label, positive, negative), others
 
 
 def _asked(settings: Mapping[str, Any] | None, **named: Any) -> dict[str, Any]:

@@ -15,7 +15,12 @@ def command(
     label: str | None = typer.Option(None, "--label", metavar="COLUMN", help="Label column. [default: the run's]"),
     positive: list[str] = typer.Option([], "--positive", metavar="WORD ...", help="Words that count as positive."),
     negative: list[str] = typer.Option([], "--negative", metavar="WORD ...", help="Words that count as negative."),
-    ood: list[Path] = typer.Option([], "--ood", metavar="MANIFEST ...", help="Images of other places, tested only."),
+    ood: list[str] = typer.Option(
+        [],
+        "--ood",
+        metavar="MANIFEST ...",
+        help="Images of other places, tested only; shift:all for acquisition shifts.",
+    ),
     fractions: list[float] = typer.Option(
         [1, 5, 10, 33, 100], "--fractions", metavar="PERCENT ...", help="Labelled share of the training patients."
     ),
@@ -78,7 +83,7 @@ def plan(values: dict[str, Any]) -> str:
     settings, primary = values["settings"], values["settings"]["primary"]
     arms = [f"{name} ({len(runs)} run{'s' if len(runs) > 1 else ''})" for name, runs in settings["arms"].items()]
     fractions = ", ".join(f"{fraction:g} %" for fraction in settings["fractions"])
-    where = ", ".join(["in distribution", *settings["ood"]])
+    where = ", ".join(["in distribution", *settings["ood"], *(f"shift:{name}" for name in settings["shifts"])])
     return "\n".join(
         [
             f"Arms: {', '.join(arms)}, scratch, random, pixels, shortcut",

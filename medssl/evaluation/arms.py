@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from medssl import files
+from medssl import discovery, files
 from medssl.backbones.weights import WEIGHTS
 from medssl.errors import DataError, SettingsError
+from medssl.modalities.parts.modality import Modality
 from medssl.settings import load_yaml
 from medssl.training import runs
 
@@ -60,6 +61,17 @@ class Pretrained:
     def recipe(self) -> Recipe:
         """How this run sees an image."""
         return Recipe(self.settings["modality"], int(self.settings["data"]["image_size"]))
+
+    @property
+    def modality(self) -> Modality:
+        """The modality with the augmentations of this run."""
+        modality: Modality = discovery.load("modalities", self.settings["modality"]).MODALITY
+        return modality.with_augment(self.settings.get("augment") or {})
+
+    @property
+    def strengths(self) -> list[str]:
+        """The strengths of the views that the method was shown."""
+        return list(discovery.load("methods", self.settings["method"]).STRENGTHS)
 
     def pretrained_on(self) -> pd.DataFrame:
         """Return patient_key and pixel_hash of every image that was seen.

@@ -182,7 +182,7 @@ def _fill(test: ScoredSet, metrics: list[str], resamples: int, seed: int, values
     for metric, formula in formulas.items():
         values[test.name, metric][0][:] = [formula(test.labels, scores, once)[0] for scores in test.scores]
     for start, stop in blocks(max(_count(metric, resamples) for metric in metrics)):
-        counts = patient_counts(test.patients.max() + 1, start, stop, seed, test.name).astype(np.float32)
+        counts = patient_counts(test.patients.max() + 1, start, stop, seed, test.stream).astype(np.float32)
         weights = np.ascontiguousarray(counts.T)[test.patients]
         for metric, formula in formulas.items():
             target = values[test.name, metric][1]

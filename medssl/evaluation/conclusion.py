@@ -8,14 +8,16 @@ import pandas as pd
 
 from medssl import files
 from medssl.data.builtin import SYNTHETIC, is_builtin
-from medssl.evaluation import predictions
+from medssl.evaluation import predictions, shifts
 from medssl.evaluation.arms import BUILT_IN, Arm
 from medssl.evaluation.cells import Cell, CellFolder, plain
+from medssl.evaluation.cohort import modality_of
 from medssl.evaluation.computing import Entry
-from medssl.evaluation.learners import Bench, PretrainedFeatures, ProbeLearner
+from medssl.evaluation.learners import Bench, PretrainedFeatures, ProbeLearner, TrainingLearner
 from medssl.evaluation.maps import embed
 from medssl.evaluation.plan import SweepSettings
 from medssl.evaluation.preparation import Prepared
+from medssl.evaluation.shift_statistics import shift_results
 from medssl.evaluation.statistics import analyse
 from medssl.transfer import probe
 
@@ -39,9 +41,10 @@ def conclude(
     table = pd.concat([kept.predictions(cell) for cell, _ in cells], ignore_index=True)
     predictions.save(table, path, positive=prepared.label.positive_name, negative=prepared.label.negative_name)
     table = predictions.load(path)
+    unchanged, shifted = shifts.parted(table)
     _write_map(folder, arms, bench, [entry for _, entry in cells])
     found = analyse(
-        table,
+        unchanged,
         primary=(settings.primary["a"], settings.primary["b"]),
         primary_fraction=settings.primary["fraction"],
         margin=settings.margin,
@@ -59,6 +62,9 @@ def conclude(
         "validation": validation_in_words(settings),
         "counts": prepared.counts(),
         **found,
+        "shifts": shift_results(table, _seen(arms, cells), resamples=resamples, seed=settings.seed)
+        if len(shifted)
+        else None,
         "remarks": [*remarks(settings, arms, prepared, records, synthetic), *found["statistics"]["remarks"]],
         "synthetic": synthetic,
         "arms": {**{arm.name: _about(arm, settings) for arm in arms}, **BUILT_IN},
@@ -132,6 +138,17 @@ def _limit_remarks(records: Sequence[dict[str, Any]]) -> list[str]:
         "begun to: more steps (budget.steps) might raise it"
         for arm, fraction in _unfinished(records)
     ]
+
+
+def _seen(arms: Sequence[Arm], cells: Sequence[tuple[Cell, Entry]]) -> dict[str, list[str]]:
+    """Return for each arm the shifts of whose kind its training showed it something."""
+    runs = {arm.name: arm.runs[0] for arm in arms}
+    result: dict[str, list[str]] = {}
+    for name, learner in {cell.arm: entry.learner for cell, entry in cells}.items():
+        shown = [(runs[name].modality, runs[name].strengths)] if name in runs else []
+        shown += [(modality_of(learner.recipe), ["weak"])] if isinstance(learner, TrainingLearner) else []
+        result[name] = [kind for kind in shifts.SHIFTS if any(shifts.seen(kind, *one) for one in shown)]
+    return result
 
 
 def _about(arm: Arm, settings: SweepSettings) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
+from medssl.evaluation.cohort import Cohort
 from medssl.evaluation.learners import Bench, Source
+from medssl.evaluation.shifts import DOMAIN
 
 
 def embed(bench: Bench, sources: dict[str, Source]) -> pd.DataFrame:
@@ -15,7 +17,7 @@ def embed(bench: Bench, sources: dict[str, Source]) -> pd.DataFrame:
     """
     tables = []
     for arm, source in sources.items():
-        features = np.concatenate([bench.features(source, test) for test in bench.tests.values()]).astype(float)
+        features = np.concatenate([bench.features(source, test) for _, test in _shown(bench)]).astype(float)
         spread = features.std(axis=0)
         features = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
         axes = min(2, *features.shape)
@@ -25,9 +27,14 @@ def embed(bench: Bench, sources: dict[str, Source]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[["arm", "sample_id", "x", "y", "label", "site", "test_set"]]
 
 
+def _shown(bench: Bench) -> list[tuple[str, Cohort]]:
+    """Return the test sets of unchanged images."""
+    return [(name, test) for name, test in bench.tests.items() if test.domain != DOMAIN]
+
+
 def _rows(bench: Bench) -> pd.DataFrame:
     parts = [
         test.table[["sample_id", "site"]].assign(label=test.table["target"].astype(int), test_set=name)
-        for name, test in bench.tests.items()
+        for name, test in _shown(bench)
     ]
     return pd.concat(parts, ignore_index=True)

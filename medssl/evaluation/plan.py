@@ -30,6 +30,7 @@ class SweepSettings(Settings):
         data_hash: Of its rows.
         ood: Name of each out-of-distribution test set, and its manifest.
         ood_hashes: Of their rows.
+        shifts: Acquisition shifts that the in-distribution test images are also shown under.
         label: The label column.
         positive: Its words that count as positive, None where they follow from the column.
         negative: Likewise.
@@ -52,6 +53,7 @@ class SweepSettings(Settings):
     data_hash: str
     ood: dict[str, str]
     ood_hashes: dict[str, str]
+    shifts: list[str] = []
     label: str
     positive: list[str] | None = None
     negative: list[str] | None = None
@@ -227,5 +229,5 @@ def _check_same(old: Any, settings: SweepSettings, folder: Path) -> None:
 def _difference(old: Any, settings: SweepSettings) -> str | None:
     """Return the first setting that differs; another version is none, it only computes cells anew."""
     new = settings.model_dump(mode="json")
-    old = old if isinstance(old, dict) else {}
+    old = {"shifts": [], **(old if isinstance(old, dict) else {})}
     return next((name for name in new if name != "version" and old.get(name) != new[name]), None)

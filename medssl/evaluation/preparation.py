@@ -12,7 +12,7 @@ from medssl.data.labels import BinaryLabel
 from medssl.data.manifest import Manifest
 from medssl.data.splits import held_out, nested_fractions
 from medssl.errors import DataError
-from medssl.evaluation import overlap
+from medssl.evaluation import overlap, shifts
 from medssl.evaluation.arms import Arm, Recipe
 from medssl.evaluation.cohort import Cohort, LabelSpec, Progress, gather, labelled, words_for
 from medssl.evaluation.plan import SweepSettings
@@ -26,7 +26,7 @@ class Prepared:
 
     Attributes:
         pool: The images that may be trained on.
-        tests: The test sets by name, "id" first.
+        tests: The test sets by name, "id" first, its images under acquisition shifts last.
         draws: For each fraction and draw, rows of the pool.
         label: The words of the label.
         remarks: Sentences on what was left out.
@@ -41,7 +41,9 @@ class Prepared:
     def counts(self) -> list[dict[str, Any]]:
         """Return patients, images and positives of each test set, the pool, and each fraction and draw."""
         sets: list[tuple[dict[str, Any], pd.DataFrame]] = [
-            ({"set": f"test: {name}"}, cohort.table) for name, cohort in self.tests.items()
+            ({"set": f"test: {name}"}, cohort.table)
+            for name, cohort in self.tests.items()
+            if cohort.domain != shifts.DOMAIN
         ]
         sets += [
             ({"set": "training", "fraction": fraction, "draw": draw}, self.pool.table.iloc[rows])
@@ -80,6 +82,7 @@ def prepare(
         remarks.append(told)
         _check_classes(pool.table, "the training part", settings.label, label)
     overlap.check_training(pool.table, tables)
+    tests |= shifts.shifted(test, settings.shifts)
     return Prepared(pool, tests, draw(pool, settings), label, tuple(remarks))
 
 

@@ -18,7 +18,7 @@ class ScoredSet:
 
     Attributes:
         name: "id", or the name of an out-of-distribution manifest.
-        domain: "id" or "ood".
+        domain: "id", "ood" or "shift".
         patients: (n,) codes from 0.
         labels: (n,) bool.
         cells: C rows of mode, arm, run, seed, fraction, draw.
@@ -49,6 +49,11 @@ class ScoredSet:
     def seeds(self) -> np.ndarray:
         """The pretraining of each cell, its run and seed as one text, (C,)."""
         return np.array([f"{run} {seed}" for run, seed in zip(self.cells["run"], self.cells["seed"])])
+
+    @property
+    def stream(self) -> str:
+        """Whose resampled patients these are: shifted images have those of the unchanged ones, "id"."""
+        return "id" if self.domain == "shift" else self.name
 
     @cached_property
     def counts(self) -> dict[str, Any]:

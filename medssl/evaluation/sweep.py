@@ -13,7 +13,7 @@ import pandas as pd
 
 from medssl import files
 from medssl.data.manifest import Manifest
-from medssl.evaluation import plan
+from medssl.evaluation import plan, shifts
 from medssl.evaluation.arms import BUILT_IN, open_arms
 from medssl.evaluation.bootstrap import RESAMPLES
 from medssl.evaluation.cells import CellFolder
@@ -51,7 +51,7 @@ def sweep(
     manifest: Path,
     label: str,
     *,
-    ood: Sequence[Path] = (),
+    ood: Sequence[str | Path] = (),
     positive: list[str] | None = None,
     negative: list[str] | None = None,
     fractions: Sequence[float] = (1, 5, 10, 33, 100),
@@ -76,7 +76,8 @@ def sweep(
         arms: Run folders or `NAME=RUN,RUN`, or a dictionary of name to run folders (the seeds of that arm).
         manifest: The in-distribution manifest; its held-out patients are the test set.
         label: Its label column.
-        ood: Manifests of other places.
+        ood: Manifests of other places; "shift:all" or "shift:blur" adds the in-distribution test images under
+            acquisition shifts (`medssl.evaluation.shifts`).
         positive: Words of the label that count as positive.
         negative: Words that count as negative.
         fractions: Per cent of the training patients that are labelled.
@@ -103,11 +104,12 @@ def sweep(
         StoppedError: A signal asked to stop; finished cells are kept.
     """
     opened = open_arms(arms, checkpoint)
-    data, others = Manifest.load(manifest), plan.open_ood(ood)
+    changes, elsewhere = shifts.split([str(place) for place in ood])
+    data, others = Manifest.load(manifest), plan.open_ood([Path(place) for place in elsewhere])
     settings = plan.resolve(
         opened, (Path(manifest), data), others, fractions=fractions, primary=primary, drop_overlap=drop_overlap,
         budget=budget, device=device, label=label, positive=positive or None, negative=negative or None, draws=draws,
-        mode=mode, seed=seed, checkpoint=checkpoint, margin=margin,
+        mode=mode, seed=seed, checkpoint=checkpoint, margin=margin, shifts=changes,
     )  # fmt: skip
     folder = plan.choose_folder(settings, None if out is None else Path(out), resume)
     tell = progress or _silent

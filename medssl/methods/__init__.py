@@ -1,7 +1,7 @@
 """Self-supervised methods: one file a method, found by its name.
 
-A method's file holds `TITLE`, `NEEDS` (what it asks of a backbone, among the backbone's `OFFERS`), `Settings`, and
-`Method(backbone, settings)`, an `nn.Module` with
+A method's file holds `TITLE`, `NEEDS` (what it asks of a backbone, among the backbone's `OFFERS`), `STRENGTHS` (of the
+views it wants), `Settings`, and `Method(backbone, settings)`, an `nn.Module` with
 
 - `wish`: the views it wants, a list of `ViewWish`;
 - `backbone`: what is exported;

@@ -26,6 +26,7 @@ from medssl.settings import Settings as _Settings
 TITLE = "MAE"
 RECONSTRUCTION = "Each hidden patch is given its true brightness and contrast; only its structure is predicted."
 NEEDS = frozenset({"tokens"})
+STRENGTHS = ("weak",)
 _PAPER = "He et al., CVPR 2022, table 8"
 RECOMMENDS = {
     "train.base_learning_rate": Choice(1.5e-4, _PAPER),
@@ -99,7 +100,7 @@ class Method(nn.Module):
         super().__init__()
         require(backbone, NEEDS, TITLE, fix="Choose a ViT, such as --backbone vit_small, or --method simclr")
         self.backbone, self.settings = cast(TokenBackbone, backbone), settings
-        self.wish = [ViewWish(count=1, strength="weak")]
+        self.wish = [ViewWish(count=1, strength=STRENGTHS[0])]
         self.decoder = _decoder(self.backbone, settings)
 
     def forward(self, views: list[torch.Tensor], chance: Chance) -> dict[str, torch.Tensor]:

@@ -20,6 +20,7 @@ from medssl.settings import Settings as _Settings
 
 TITLE = "SimCLR"
 NEEDS = frozenset({"features"})
+STRENGTHS = ("strong",)
 RECOMMENDS = {
     "train.base_learning_rate": Choice(1e-3, "for AdamW, where the paper has LARS at 0.3"),
     "train.weight_decay": Choice(1e-4, "ours, between the paper's 1e-6 for LARS and MAE's 0.05"),
@@ -49,7 +50,7 @@ class Method(nn.Module):
         super().__init__()
         require(backbone, NEEDS, TITLE, fix="Choose another backbone")
         self.backbone, self.settings = backbone, settings
-        self.wish = [ViewWish(count=2, strength="strong")]
+        self.wish = [ViewWish(count=2, strength=STRENGTHS[0])]
         width: int = backbone.width  # type: ignore[assignment]
         hidden = settings.projection_hidden or width
         self.projection_head = projection_head(width, hidden, settings.projection_width)

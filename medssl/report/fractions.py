@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -58,9 +57,10 @@ def panel(
         ends = {} if chance is None else {_CHANCE: (axes.get_xlim()[1], chance)}
         for place, arm in enumerate(drawn):
             own = sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["fraction"])
-            _curve(axes, own, looks[arm], 1.035 ** (place - (len(drawn) - 1) / 2))
+            dodge = 1.035 ** (place - (len(drawn) - 1) / 2)
+            curve(axes, [row["fraction"] * dodge for row in own], own, looks[arm])
             ends[arm] = (own[-1]["fraction"], own[-1]["value"])
-        _direct_labels(axes, ends, looks, limits)
+        direct_labels(axes, ends, looks, limits)
 
     return svg.draw(name, title, paint, height=330, margins=(36, 108, 44, 26))
 
@@ -105,10 +105,10 @@ def _references(
         axes.plot([fraction, fraction], [limits[0], level.value], color=colour, linewidth=1, dashes=(2, 2))
 
 
-def _curve(axes: Axes, rows: list[Mapping[str, Any]], look: Arm, dodge: float) -> None:
+def curve(axes: Axes, x: Sequence[float], rows: Sequence[Mapping[str, Any]], look: Arm) -> None:
+    """Draw the values of one arm at x, with their intervals."""
     colour = svg.COLOURS[look.colour]
-    x = np.array([row["fraction"] for row in rows]) * dodge
-    y = np.array([row["value"] for row in rows])
+    y = [row["value"] for row in rows]
     strong = look.learnt or look.name == "scratch"
     axes.plot(
         x,
@@ -128,7 +128,7 @@ def _curve(axes: Axes, rows: list[Mapping[str, Any]], look: Arm, dodge: float) -
             axes.plot([position] * 2, ends, color=colour, linewidth=1.3, alpha=0.75, solid_capstyle="butt", zorder=2)
 
 
-def _direct_labels(
+def direct_labels(
     axes: Axes, ends: Mapping[str, tuple[float, float]], looks: Mapping[str, Arm], limits: tuple[float, float]
 ) -> None:
     """Write each arm's name beside the end of its curve, moved apart where names would overlap."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from medssl.report import answers, score_tables, sweep_figures
+from medssl.report import answers, score_tables, shifts, sweep_figures
 from medssl.report.sweep_folder import Row, Sweep, set_phrase
 from medssl.report.words import shortened
 
@@ -28,6 +28,7 @@ def context(path: Path) -> dict[str, Any]:
         "tables": score_tables.tables(sweep),
         "forests": sweep_figures.forests(sweep),
         "paired": score_tables.pairs(sweep),
+        "shifts": shifts.section(sweep),
         "maps": sweep_figures.maps(sweep),
         "no_map": [arm for arm in sweep.looks if arm not in sweep_figures.mapped(sweep)],
         "arms": arm_list(sweep),

@@ -15,6 +15,8 @@ _SCORE = ("mode", "test_set", "domain", "arm", "fraction", "metric", "value")
 _PAIR = ("test_set", "domain", "a", "b", "fraction", "difference", "low", "high")
 _EQUIVALENCE = ("arm", "test_set", "domain", "value", "text")
 _VERDICT = ("test_set", "domain", "a", "b", "fraction", "word", "sentence")
+_CURVE = ("mode", "arm", "fraction", "shift", "severity", "value", "low", "high", "seen")
+_HEADLINE = ("mode", "arm", "fraction", "unchanged", "unseen", "unseen_shifts", "drop", "against")
 _DOMAINS = {"id": "in distribution", "ood": "out of distribution"}
 
 
@@ -25,11 +27,13 @@ class Sweep:
     Attributes:
         name: The folder's name.
         settings: Everything that was resolved.
-        results: `results.json`, of which the next four are the checked lists.
+        results: `results.json`, of which the next six are the checked lists.
         scores: One row a mode, test set, arm, fraction and metric.
         paired: Differences between two arms.
         equivalence: The fraction of labels at which an arm equals scratch with all of them.
         verdicts: Words by the stated rules.
+        shift_curves: Values under acquisition shifts, empty where none was tested.
+        shift_headline: Their means over what an arm has not seen.
         embeddings: Map coordinates, or None.
     """
 
@@ -40,6 +44,8 @@ class Sweep:
     paired: list[Row]
     equivalence: list[Row]
     verdicts: list[Row]
+    shift_curves: list[Row]
+    shift_headline: list[Row]
     embeddings: pd.DataFrame | None
 
     @classmethod
@@ -51,6 +57,8 @@ class Sweep:
         """
         where = path / "results.json"
         results = folder.mapping(where)
+        shifts = results.get("shifts")
+        shifts = shifts if isinstance(shifts, dict) else {}
         return cls(
             name=path.resolve().name,
             settings=folder.mapping(path / "settings.yaml"),
@@ -59,6 +67,8 @@ class Sweep:
             paired=folder.rows(results, "paired", _PAIR, where),
             equivalence=folder.rows(results, "equivalence", _EQUIVALENCE, where),
             verdicts=folder.rows(results, "verdicts", _VERDICT, where),
+            shift_curves=folder.rows(shifts, "curves", _CURVE, where),
+            shift_headline=folder.rows(shifts, "headline", _HEADLINE, where),
             embeddings=folder.table(path / "embeddings.parquet"),
         )
 

@@ -9,6 +9,7 @@ from medssl.errors import DataError, SettingsError
 
 SETTINGS = {
     "arms": {"mae": ["runs/a", "runs/b"]}, "label": "finding", "data": "m.parquet", "ood": {"lyon": "l.parquet"},
+    "shifts": ["blur"],
     "fractions": [5, 33.5], "draws": 3, "mode": "probe", "margin": 0.02,
     "primary": {"a": "mae", "b": "scratch", "fraction": 5},
 }  # fmt: skip
@@ -45,7 +46,7 @@ def test_options_with_several_values_reach_the_function(asked):
     call = asked[0]
     assert call["arms"] == ["runs/a", "b=runs/b,runs/c"]
     assert call["budget"] == {"steps": 80, "learning_rates": [1e-3]}
-    assert (call["data"], call["ood"]) == (Path("m.csv"), [Path("x.csv"), Path("y.csv")])
+    assert (call["data"], call["ood"]) == (Path("m.csv"), ["x.csv", "y.csv"])
     assert (call["fractions"], call["draws"], call["negative"]) == ([5, 33.5], 3, ["NO", "NORMAL"])
     assert (call["drop_overlap"], call["resume"], call["seed"], call["mode"]) == ("train", True, 4, "finetune")
     assert (call["primary"], call["margin"], call["checkpoint"], call["out"]) == ("b", 0.05, "best", Path("out"))

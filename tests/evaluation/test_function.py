@@ -44,5 +44,6 @@ def test_a_run_on_the_built_in_cohort_is_swept_on_it_and_its_other_device(here, 
     monkeypatch.setattr(builtin, "cohort", lambda modality, progress: made)
     api.sweep([run], dry_run=True)
     api.sweep([run], ood=[], dry_run=True)
+    api.sweep([run], ood=["shift:blur"], dry_run=True)
     assert asked[0][0][1:] == (made.manifest, made.label)
-    assert [call[1]["ood"] for call in asked] == [[made.ood], []]
+    assert [call[1]["ood"] for call in asked] == [[str(made.ood)], [], [str(made.ood), "shift:blur"]]

@@ -194,6 +194,33 @@ def test_a_sweep_page_answers_top_down(sweep_page):
     assert places == sorted(places)
 
 
+def test_shifts_are_shown_where_they_were_tested(tmp_path, make_sweep, sweep_page):
+    assert "Under another acquisition" not in sweep_page.text
+    folder = make_sweep(tmp_path / "s")
+    results = files.read_json(folder / "results.json")
+    span = {"value": 0.8, "low": 0.7, "high": 0.9}
+    curves = [
+        {"mode": "probe", "arm": arm, "fraction": 100.0, "shift": shift, "severity": severity, **span,
+         "seen": (arm, shift) == ("simclr", "blur")}
+        for arm in ("mae", "simclr") for shift in ("blur", "jpeg") for severity in range(4)
+    ]  # fmt: skip
+    head = {"mode": "probe", "fraction": 100.0, "unchanged": 0.85, "unseen": span, "drop": {**span, "value": -0.05}}
+    headline = [
+        {**head, "arm": "mae", "unseen_shifts": ["blur", "jpeg"], "against": None},
+        {**head, "arm": "simclr", "unseen_shifts": [], "unseen": {**span, "value": None}, "against": {**span}},
+    ]
+    files.write_json(folder / "results.json", {**results, "shifts": {"curves": curves, "headline": headline}})
+    text = Tags(report(folder).read_text()).text
+    assert "Under another acquisition" in text
+    assert "In the augmentations of simclr." in text
+    assert "In no arm's augmentations." in text
+    assert "0.800 (0.700 to" in text
+    assert "undefined" in text
+    files.write_json(folder / "results.json", {**results, "shifts": {"curves": [{"arm": "mae"}]}})
+    with pytest.raises(DataError, match=r"results\.json"):
+        report(folder)
+
+
 def test_a_sweep_page_shows_undefined_values_as_such(sweep_page):
     assert "1 value is undefined and not drawn." in sweep_page.text
     assert "one class only; undefined in 300 of 300 resamples, which are left out" in sweep_page.text
