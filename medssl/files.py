@@ -210,9 +210,11 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[Path]:
     """Hold a run folder for this process while the block runs; one that stays empty is removed again.
 
     Raises:
-        StorageError: Another process holds it, or it is not empty and `resume` is false.
+        StorageError: Another process holds it, a file is in its place, or it is not empty and `resume` is false.
     """
     folder = Path(folder)
+    if any(path.exists() and not path.is_dir() for path in (folder, *folder.parents)):
+        raise StorageError("There is a file where a folder is needed", where=folder, fix="Choose another -o")
     if not resume and folder.exists() and any(p.name != _LOCK for p in folder.iterdir()):
         raise StorageError(
             "The folder exists and is not empty", where=folder, fix="Add --resume to go on in it, or choose another -o"

@@ -189,6 +189,14 @@ def test_a_claimed_folder_that_stays_empty_is_removed_with_those_made_for_it(tmp
     assert (tmp_path / "studies" / "run" / "kept").exists()
 
 
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("kept")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(StorageError, match=r"file where a folder is needed"), files.claimed(place, resume=True):
+            pass
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_unreadable_json_is_named(tmp_path: Path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(DataError, match=r"broken\.json"):

@@ -143,7 +143,8 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         arrow = pq.read_table(path)
         meta = json.loads((arrow.schema.metadata or {}).get(_KEY, b"{}"))
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"Cannot read the table: {' '.join(str(error).split())}", where=path) from error
+        said = " ".join(str(error).split())
+        raise DataError(f"Cannot read the table: {said}", where=path, fix="Make it again with medssl scan") from error
     version = meta.get("version", VERSION)
     if version > VERSION:
         raise DataError(

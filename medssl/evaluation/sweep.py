@@ -118,9 +118,9 @@ def sweep(
     if dry_run:
         return Sweep(folder, settings, total)
     with files.claimed(folder, resume=resume), StopSignals() as signals:
-        plan.write_settings(settings, folder)
         interrupt = Interrupt(signals)
         prepared = prepare(settings, opened, data, {name: other for name, (_, other) in others.items()}, tell)
+        plan.write_settings(settings, folder)
         bench = Bench(
             prepared.pool, prepared.tests, folder, open_device(device), settings.budget, settings.seed, [interrupt]
         )

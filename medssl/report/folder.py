@@ -62,6 +62,8 @@ def rows(results: dict[str, Any], name: str, keys: Iterable[str], where: Path) -
         DataError: A row lacks a key.
     """
     values = results.get(name) or []
+    if not isinstance(values, list):
+        raise DataError(f"'{name}' is not a list, but a {type(values).__name__}", where=where, fix=_REPEAT)
     for place, row in enumerate(values):
         missing = sorted(set(keys) - set(row)) if isinstance(row, dict) else list(keys)
         if missing:

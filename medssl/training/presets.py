@@ -70,6 +70,7 @@ def resolve(
     chosen = _size_layer(machine) if preset == "auto" else {"backbone": Choice("vit_small", "default")}
     modality, method, name = (_named({**chosen, **user}, group) for group in ("modality", "method", "backbone"))
     check_names(modality, method, name)
+    check(merged(*(nested(key, choice.value) for key, choice in {**chosen, **user}.items())))
     family = backbones.names()[name]
     layers = [_defaults(method, name), _recommended(method, family, modality), _fitting(chosen, family)]
     if preset == "auto":

@@ -297,6 +297,7 @@ def test_rows_of_the_other_place_that_are_a_test_part_are_used_alone(arguments, 
 def test_bad_input_is_said_in_one_sentence(arguments, tmp_path, changes, error, said):
     with pytest.raises(error, match=said):
         sweep(**{**arguments, **changes}, out=tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_one_class_in_the_test_part_is_an_error(arguments, make_cohort, make_run, tmp_path):

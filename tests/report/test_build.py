@@ -310,7 +310,7 @@ def test_damaged_files_of_a_run_are_named(tmp_path, run_folder, name):
     assert not (tmp_path / "out.html").exists()
 
 
-@pytest.mark.parametrize("content", ["[]", '{"scores": [{"arm": "mae"}]}', '{"scores": [3]}', "{"])
+@pytest.mark.parametrize("content", ["[]", '{"scores": 3}', '{"scores": [{"arm": "mae"}]}', '{"scores": [3]}', "{"])
 def test_damaged_results_are_named(tmp_path, sweep_folder, content):
     folder = shutil.copytree(sweep_folder, tmp_path / "sweep")
     (folder / "results.json").write_text(content)

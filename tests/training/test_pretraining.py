@@ -396,6 +396,7 @@ def test_a_folder_is_scanned_on_the_fly_and_its_manifest_kept_beside_the_run(man
         ({"data": {"where": "row > 1000"}}, SettingsError, r"no column 'row'.*'rows'"),
         ({"data": {"image_size": 18}}, SettingsError, r"18"),
         ({"data": {"manifest": "/nowhere/at/all"}}, DataError, r"no such file or folder.*/nowhere/at/all"),
+        ({"train": {"epochs": "many"}}, SettingsError, r"train\.epochs.*'many'"),
         ({"train": {"learning_rate": 1e30}}, MedsslError, r"term 'loss' became .* at step.*train\.learning_rate"),
     ],
 )

@@ -120,7 +120,6 @@ def _write_sites(out: Path, counts: dict[str, int], seed: int, progress: Progres
                     _tell(progress, done=done + written, total=total, site=name)
                 files.write_json(folder / _MARKER, marker)
         done += count
-        _tell(progress, done=done, total=total, site=name)
 
 
 def _is_there(folder: Path, marker: dict[str, Any]) -> bool:
