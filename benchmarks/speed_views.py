@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/speed_views.py
 
 The same list for both, in kind, range and probability, not bit by bit: crop, rotation and flip; gamma, contrast and
-brightness; blur; normalisation to mean 0 and standard deviation 1; 224 x 224 grey. MONAI's geometry is one `RandAffined` and a
-flip, the quickest way to say it there. MONAI starts from PNG files, or from arrays kept in memory; medssl from the
-memory-mapped store. The pictures are smooth noise: no operation looks at what they show.
+brightness; blur; normalisation to mean 0 and standard deviation 1; 224 x 224 grey. MONAI's geometry is one
+`RandAffined` and a flip, the quickest way to say it there. MONAI starts from PNG files, or from arrays kept in memory;
+medssl from the memory-mapped store. The pictures are smooth noise: no operation looks at what they show.
 """
 
 import argparse
