@@ -262,7 +262,6 @@ def _prepared(user: dict[str, Choice], preset: str, progress: Progress | None) -
 def _train(
     folder: Path, prepared: Prepared, request: dict[str, Any], *, resume: bool, progress: Progress | None
 ) -> None:
-    from medssl.report.build import run_report
     from medssl.training import pretraining, runs
 
     with _claimed(folder, prepared, resume=resume):
@@ -273,6 +272,8 @@ def _train(
         prepared.device.wait()
         pretraining.run(folder, pretraining.with_kept_manifest(folder, prepared), progress)
         if prepared.device.rank == 0:
+            from medssl.report.build import run_report  # matplotlib, which the first step need not wait for
+
             run_report(folder)
 
 

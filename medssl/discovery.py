@@ -5,9 +5,10 @@ same contract. Folders called `parts` hold what several files share and are not 
 few other files beside its members in `NOT_DISCOVERED`.
 """
 
+import functools
 import importlib
+import importlib.metadata
 import pkgutil
-from importlib.metadata import entry_points
 from types import ModuleType
 
 from medssl.errors import unknown_name
@@ -20,6 +21,14 @@ KINDS = {
     "data.readers": "reader",
     "data.phantom": "phantom",
 }
+
+
+_installed = functools.cache(importlib.metadata.entry_points)  # every look at all packages costs milliseconds
+
+
+def entry_points(group: str) -> importlib.metadata.EntryPoints:
+    """Return the entry points of a group, as they were when this process first asked."""
+    return _installed().select(group=group)
 
 
 def names(kind: str) -> list[str]:

@@ -25,8 +25,8 @@ def patient_counts(patients: int, start: int, stop: int, seed: int, test_set: st
     a class leaves the metric undefined, and is counted.
     """
     rng = np.random.default_rng(key(seed, "patients", test_set, start // BLOCK))
-    drawn = rng.integers(0, patients, (BLOCK, patients))
-    cells = drawn + patients * np.arange(BLOCK)[:, None]
+    cells = rng.integers(0, patients, (BLOCK, patients))
+    cells += patients * np.arange(BLOCK)[:, None]
     return np.bincount(cells.ravel(), minlength=BLOCK * patients).reshape(BLOCK, patients)[: stop - start]
 
 

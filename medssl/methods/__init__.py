@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from medssl import discovery
-from medssl.settings import validate
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,5 +42,7 @@ def build(name: str, backbone: "nn.Module", overrides: Mapping[str, Any] | None 
     Raises:
         SettingsError: The method or a setting is unknown, or it cannot train this backbone.
     """
+    from medssl.settings import validate  # not above: `medssl --help` lists the methods, and pydantic takes long
+
     module = discovery.load("methods", name)
     return module.Method(backbone, validate(module.Settings, overrides or {}, where=name))
