@@ -28,7 +28,7 @@ class MedsslError(Exception):
             fix: What to do about it.
         """
         self.what, self.where, self.fix = what, where, fix
-        place = f" ({where})" if where else ""
+        place = f" ({' '.join(str(where).split())})" if where else ""
         super().__init__(" ".join(part for part in (_sentence(what + place), _sentence(fix or "")) if part))
 
 

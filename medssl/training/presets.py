@@ -70,8 +70,8 @@ def resolve(
     chosen = _size_layer(machine) if preset == "auto" else {"backbone": Choice("vit_small", "default")}
     modality, method, name = (_named({**chosen, **user}, group) for group in ("modality", "method", "backbone"))
     check_names(modality, method, name)
-    check(merged(*(nested(key, choice.value) for key, choice in {**chosen, **user}.items())))
     family = backbones.names()[name]
+    check(merged(*(nested(key, choice.value) for key, choice in {**_fitting(chosen, family), **user}.items())))
     layers = [_defaults(method, name), _recommended(method, family, modality), _fitting(chosen, family)]
     if preset == "auto":
         known = {**layers[0], **layers[1], **layers[2], **user}

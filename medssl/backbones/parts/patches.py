@@ -24,8 +24,10 @@ def grid_of(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
     """Return the number of patches along each axis.
 
     Raises:
-        SettingsError: An axis is no multiple of its patch.
+        SettingsError: An axis is no multiple of its patch, or there are more or fewer axes.
     """
+    if len(size) != len(patch):
+        raise SettingsError(f"Expected images (B, C, *spatial) of {len(patch)} spatial axes, but got {len(size)}")
     if any(s % p or s < p for s, p in zip(size, patch, strict=True)):
         image, piece = " x ".join(map(str, size)), " x ".join(map(str, patch))
         raise SettingsError(
