@@ -270,7 +270,9 @@ def _train(
         if not runs.has_begun(folder) and prepared.device.rank == 0:
             prepared = pretraining.write_beginning(folder, prepared, request)
         prepared.device.wait()
-        pretraining.run(folder, pretraining.with_kept_manifest(folder, prepared), progress)
+        prepared = pretraining.with_kept_manifest(folder, prepared)
+        pretraining.check_same_manifest(folder, prepared)
+        pretraining.run(folder, prepared, progress)
         if prepared.device.rank == 0:
             from medssl.report.build import run_report  # matplotlib, which the first step need not wait for
 

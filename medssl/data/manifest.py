@@ -153,12 +153,16 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return arrow.to_pandas(), tuple(meta.get("remarks", ()))
 
 
+_SPLITS = ("train", "val", "test", "ood")
+
+
 def _check_rows(table: pd.DataFrame, path: Path) -> None:
     rules = [
         (table["sample_id"].isna(), "sample_id", "is empty"),
         (table["sample_id"].duplicated(), "sample_id", "stands twice"),
         (table["path"].isna(), "path", "is empty"),
         (~table["status"].isin(STATUSES), "status", f"is none of {', '.join(STATUSES)}"),
+        (table["split"].notna() & ~table["split"].isin(_SPLITS), "split", f"is none of {', '.join(_SPLITS)}"),
         (table["ndim"].notna() & ~table["ndim"].isin([2, 3]).fillna(False), "ndim", "is neither 2 nor 3"),
     ]
     for wrong, name, rule in rules:

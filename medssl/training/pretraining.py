@@ -14,6 +14,7 @@ from medssl.chance import Chance, key
 from medssl.data.loader import Loader
 from medssl.data.manifest import Manifest
 from medssl.data.store import Store, pack
+from medssl.errors import DataError
 from medssl.modalities.parts.modality import Modality
 from medssl.settings import Choice, validate
 from medssl.training import checkpoint, estimate, presets, provenance, results, runs
@@ -164,6 +165,21 @@ def with_kept_manifest(run: Path, prepared: Prepared) -> Prepared:
     data = prepared.settings.data.model_copy(update={"manifest": str(path)})
     source = replace(prepared.source, manifest=Manifest.load(path))
     return replace(prepared, settings=prepared.settings.model_copy(update={"data": data}), source=source)
+
+
+def check_same_manifest(folder: Path, prepared: Prepared) -> None:
+    """Refuse to go on with other images than the run began with: what its weights saw could no longer be told.
+
+    Raises:
+        DataError: The manifest has changed.
+    """
+    begun = files.read_json(folder / runs.PROVENANCE)["manifest"]["hash"]
+    if prepared.source.manifest.content_hash() != begun:
+        raise DataError(
+            "The manifest is not the one that this run began with",
+            where=prepared.settings.data.manifest or folder,
+            fix="Put the old one back, or start a new run with another -o",
+        )
 
 
 def run(folder: Path, prepared: Prepared, progress: Progress | None = None) -> None:

@@ -464,3 +464,15 @@ def test_weights_are_a_function_of_the_seed(small):
     )
     assert equal(first, again)
     assert not equal(first, other)
+
+
+def test_another_manifest_is_no_way_to_go_on(manifest, small, tmp_path):
+    from types import SimpleNamespace
+
+    from medssl.training import pretraining
+
+    (tmp_path / "provenance.json").write_text('{"manifest": {"hash": "another"}}')
+    source = SimpleNamespace(manifest=Manifest.load(manifest))
+    prepared = SimpleNamespace(source=source, settings=SimpleNamespace(data=SimpleNamespace(manifest=str(manifest))))
+    with pytest.raises(DataError, match="not the one that this run began with"):
+        pretraining.check_same_manifest(tmp_path, prepared)
