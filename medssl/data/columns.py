@@ -9,6 +9,7 @@ VERSION = 1
 TEXT = pd.StringDtype(na_value=np.nan)
 DTYPES: dict[str, Any] = {"text": TEXT, "integer": pd.Int64Dtype(), "number": pd.Float64Dtype()}
 STATUSES = ("ok", "unreadable", "skipped")
+SPLITS = ("train", "val", "test", "ood")
 
 
 class Column(NamedTuple):

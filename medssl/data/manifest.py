@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl import files
-from medssl.data.columns import COLUMNS, KNOWN, STATUSES, VERSION, typed
+from medssl.data.columns import COLUMNS, KNOWN, SPLITS, STATUSES, VERSION, typed
 from medssl.data.query import choose
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError
@@ -153,16 +153,13 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return arrow.to_pandas(), tuple(meta.get("remarks", ()))
 
 
-_SPLITS = ("train", "val", "test", "ood")
-
-
 def _check_rows(table: pd.DataFrame, path: Path) -> None:
     rules = [
         (table["sample_id"].isna(), "sample_id", "is empty"),
         (table["sample_id"].duplicated(), "sample_id", "stands twice"),
         (table["path"].isna(), "path", "is empty"),
         (~table["status"].isin(STATUSES), "status", f"is none of {', '.join(STATUSES)}"),
-        (table["split"].notna() & ~table["split"].isin(_SPLITS), "split", f"is none of {', '.join(_SPLITS)}"),
+        (table["split"].notna() & ~table["split"].isin(SPLITS), "split", f"is none of {', '.join(SPLITS)}"),
         (table["ndim"].notna() & ~table["ndim"].isin([2, 3]).fillna(False), "ndim", "is neither 2 nor 3"),
     ]
     for wrong, name, rule in rules:
