@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl import files
+from medssl import files, kept
 from medssl.errors import SettingsError
-from medssl.settings import load_yaml, merged
+from medssl.settings import united
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,19 +45,19 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """Every resolved value."""
-        return load_yaml(self.folder / "settings.yaml")
+        return kept.mapping(self.folder / "settings.yaml")
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the weights come from."""
-        return files.read_json(self.folder / "provenance.json")
+        return kept.mapping(self.folder / "provenance.json")
 
     @property
     def metrics(self) -> pd.DataFrame:
         """One row a line of `metrics.jsonl`; the column `kind` tells steps, monitors and remarks apart."""
         import pandas as pd
 
-        return pd.DataFrame(files.read_json_lines(self.folder / "metrics.jsonl"))
+        return pd.DataFrame(kept.lines(self.folder / "metrics.jsonl"))
 
     def backbone(self, which: str = "last") -> nn.Module:
         """Return the backbone in eval mode: the last weights, or the "best" by online kNN.
@@ -92,7 +92,8 @@ def pretrain(
         data: A manifest or a folder of images; None for the built-in synthetic cohort.
         backbone: Name of a variant, such as "vit_small"; chosen by the preset if None.
         preset: "auto" chooses what is not set for device, memory and amount of data; "none" keeps the defaults.
-        settings: Values that win over everything else, nested: `{"train": {"epochs": 20}}`.
+        settings: Values that win over what is chosen: `{"train": {"epochs": 20}}` or `{"train.epochs": 20}`. They must
+            not say otherwise than the other arguments.
         base: A `settings.yaml` to repeat.
         out: The run folder; named after modality, method, backbone and time below `runs/` if None.
         resume: Go on in `out`, or in the newest unfinished run that was asked for with equal settings.
@@ -173,9 +174,11 @@ def sweep(
         StoppedError: A signal asked to stop; finished cells are kept and `resume` goes on.
     """
     from medssl.evaluation import sweep as evaluation
+    from medssl.evaluation.arms import open_arms
     from medssl.report.build import report
 
-    manifest, words, others = _sweep_data(arms, data, (label, positive, negative), ood, progress)
+    first = open_arms(arms, "last")[0].runs[0].settings
+    manifest, words, others = _sweep_data(first, data, (label, positive, negative), ood, progress)
     done = evaluation.sweep(
         arms,
         manifest,
@@ -197,8 +200,44 @@ def sweep(
     return done
 
 
+def check_sweep(
+    arms: Sequence[str],
+    modality: str,
+    *,
+    data: str | Path | None,
+    label: str | None,
+    ood: Sequence[str | Path] | None,
+    positive: Sequence[str] | None,
+    negative: Sequence[str] | None,
+    progress: Progress | None = None,
+    **asked: Any,
+) -> None:
+    """Look for mistakes in a sweep over runs that do not exist yet.
+
+    Args:
+        arms: The arms' names.
+        modality: Of the first run, whose built-in cohort is taken where no data are named.
+        data: As `sweep` takes it.
+        label: As `sweep` takes it.
+        ood: As `sweep` takes it.
+        positive: As `sweep` takes it.
+        negative: As `sweep` takes it.
+        progress: Told how the built-in cohort is made.
+        asked: fractions, draws, mode, and the options of `sweep`.
+
+    Raises:
+        SettingsError: A name or value is wrong.
+        DataError: A manifest cannot be used.
+    """
+    from medssl.evaluation.sweep import check
+
+    first = {"modality": modality, "data": {}}
+    manifest, words, others = _sweep_data(first, data, (label, positive, negative), ood, progress)
+    check(arms, manifest, words[0], positive=words[1], negative=words[2], ood=others, **asked)
+
+
 def _sweep_data(
-    arms: Sequence[str | Path] | Mapping[str, Sequence[str | Path]],
+    first: Mapping[str, Any],
     data: str | Path | None,
     words: tuple[str | None, Sequence[str] | None, Sequence[str] | None],
     ood: Sequence[str | Path] | None,
@@ -207,9 +246,7 @@ def _sweep_data(
     """Return manifest, label with its words, and other manifests: as given, else the first run's, else built in."""
     from medssl.data import builtin
     from medssl.evaluation import shifts
-    from medssl.evaluation.arms import open_arms
 
-    first = open_arms(arms, "last")[0].runs[0].settings
     label, *classes = words
     positive, negative = (list(given) if given else None for given in classes)
     others = [str(other) for other in ood or []]
@@ -227,11 +264,18 @@ def _sweep_data(
 
 def _asked(settings: Mapping[str, Any] | None, **named: Any) -> dict[str, Any]:
     """Return what the user set, nested; a path becomes absolute, so that the settings hold elsewhere."""
+    if not isinstance(settings or {}, Mapping):
+        raise SettingsError(
+            f"Expected settings as a dictionary, but got {settings!r}", fix='Write {"train": {"epochs": 20}}'
+        )
     data = named.pop("data")
     arguments = {name: value for name, value in named.items() if value is not None}
     if data is not None:
-        arguments["data"] = {"manifest": str(Path(data).absolute())}
-    return merged(settings or {}, arguments)
+        arguments["data"] = {"manifest": str(data)}
+    asked = united(settings or {}, arguments)
+    if isinstance(asked.get("data"), Mapping) and isinstance(asked["data"].get("manifest"), str):
+        asked["data"]["manifest"] = str(Path(asked["data"]["manifest"]).absolute())
+    return asked
 
 
 def _folder_to_resume(out: str | Path | None, request: dict[str, Any]) -> Path | None:
@@ -264,29 +308,22 @@ def _train(
 ) -> None:
     from medssl.training import pretraining, runs
 
-    with _claimed(folder, prepared, resume=resume):
-        if prepared.device.rank == 0:
+    first = prepared.device.rank == 0
+    with contextlib.ExitStack() as held:
+        if first:
+            held.enter_context(files.claimed(folder, resume=resume, marks=(runs.PROVENANCE,)))
             runs.remove_leftovers(folder)
-        if not runs.has_begun(folder) and prepared.device.rank == 0:
+        if first and not runs.has_begun(folder):
+            held.enter_context(runs.begun(folder))
             prepared = pretraining.write_beginning(folder, prepared, request)
         prepared.device.wait()
         prepared = pretraining.with_kept_manifest(folder, prepared)
         pretraining.check_same_manifest(folder, prepared)
         pretraining.run(folder, prepared, progress)
-        if prepared.device.rank == 0:
+        if first:
             from medssl.report.build import run_report  # matplotlib, which the first step need not wait for
 
             run_report(folder)
-
-
-@contextlib.contextmanager
-def _claimed(folder: Path, prepared: Prepared, *, resume: bool) -> Iterator[None]:
-    """Hold the folder; among several processes the first one does."""
-    if prepared.device.rank == 0:
-        with files.claimed(folder, resume=resume):
-            yield
-    else:
-        yield
 
 
 def _tell(progress: Progress | None, kind: str, **values: Any) -> None:

@@ -29,7 +29,8 @@ class MedsslError(Exception):
         """
         self.what, self.where, self.fix = what, where, fix
         place = f" ({' '.join(str(where).split())})" if where else ""
-        super().__init__(" ".join(part for part in (_sentence(what + place), _sentence(fix or "")) if part))
+        said = what if what.endswith("..") else what.removesuffix(".")  # what another error said ends a sentence
+        super().__init__(" ".join(part for part in (_sentence(said + place), _sentence(fix or "")) if part))
 
 
 class SettingsError(MedsslError):

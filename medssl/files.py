@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +22,10 @@ from filelock import FileLock, Timeout
 from medssl.errors import DataError, StorageError
 
 MANIFEST = "MANIFEST.json"
+STORES = ".medssl-store"
+"""Folder of prepared images; each is named by its content, so they serve any run beside them."""
 _LOCK = ".lock"
+_NOT_CONTENT = (_LOCK, "owner.txt", STORES)
 
 
 class _Disk:
@@ -118,6 +121,18 @@ def read_json(path: Path) -> Any:
         raise DataError(f"Cannot read JSON: {error}", where=path) from error
 
 
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds names with values.
+
+    Raises:
+        DataError: It is not there, not JSON, or holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataError(f"Expected names with values, but got a {type(value).__name__}", where=path)
+    return value
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder; on success write its `MANIFEST.json` last and rename it to `path`.
@@ -171,11 +186,25 @@ def verify_folder(folder: Path) -> None:
         DataError: The manifest is missing, or a file differs; it is named.
     """
     _bring_back(Path(folder))
-    entries = read_json(Path(folder) / MANIFEST)
-    for name, entry in entries.items():
+    for name, (size, digest) in entries(Path(folder)).items():
         file = Path(folder) / name
-        if not file.is_file() or file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
+        if not file.is_file() or file.stat().st_size != size or sha256(file) != digest:
             raise DataError("The file is damaged or missing", where=file, fix="Use another copy of the folder")
+
+
+def entries(folder: Path) -> dict[str, tuple[int, str]]:
+    """Return size and SHA-256 of every file of a folder written by `atomic_folder`, as they should be.
+
+    Raises:
+        DataError: The list of files is missing or damaged.
+    """
+    listed = read_mapping(folder / MANIFEST)
+    try:
+        return {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in listed.items()}
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(
+            "The list of files is damaged", where=folder / MANIFEST, fix="Use another copy of the folder"
+        ) from error
 
 
 def sha256(path: Path) -> str:
@@ -205,20 +234,41 @@ def truncate(path: Path, size: int) -> None:
             handle.truncate(size)
 
 
-@contextmanager
-def claimed(folder: Path, *, resume: bool) -> Iterator[Path]:
-    """Hold a run folder for this process while the block runs; one that stays empty is removed again.
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Refuse to write over a file that a person may have worked on.
 
     Raises:
-        StorageError: Another process holds it, a file is in its place, or it is not empty and `resume` is false.
+        StorageError: It is there, and `overwrite` is false.
+    """
+    if path.exists() and not overwrite:
+        raise StorageError(
+            "There is a file of that name already",
+            where=path,
+            fix="Add --overwrite to replace it, or choose another -o",
+        )
+
+
+@contextmanager
+def claimed(folder: Path, *, resume: bool, marks: Iterable[str]) -> Iterator[Path]:
+    """Hold a folder for this process while the block runs; one that stays empty is removed again.
+
+    Args:
+        folder: The folder of a run, sweep or study.
+        resume: Go on in it.
+        marks: Names, one of which is in it where such a run, sweep or study was begun: nothing else is gone on with.
+
+    Raises:
+        StorageError: Another process holds it, a file is in its place, it is not empty and `resume` is false, or it
+            holds something else.
     """
     folder = Path(folder)
     if any(path.exists() and not path.is_dir() for path in (folder, *folder.parents)):
         raise StorageError("There is a file where a folder is needed", where=folder, fix="Choose another -o")
-    if not resume and folder.exists() and any(p.name != _LOCK for p in folder.iterdir()):
-        raise StorageError(
-            "The folder exists and is not empty", where=folder, fix="Add --resume to go on in it, or choose another -o"
-        )
+    begun = any((folder / name).exists() for name in marks)
+    if not (resume and begun) and folder.exists() and any(p.name not in _NOT_CONTENT for p in folder.iterdir()):
+        can = "Add --resume to go on in it, or choose another -o" if begun else "Choose another -o"
+        what = "holds something else, there is nothing to go on with" if resume else "exists and is not empty"
+        raise StorageError(f"The folder {what}", where=folder, fix=can)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

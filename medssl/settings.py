@@ -48,7 +48,7 @@ def validate(kind: type[SomeSettings], values: Mapping[str, Any], where: str = "
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join([where, *map(str, first["loc"])]).strip(".")
+        name = ".".join([where, *_place(first["loc"], values)]).strip(".")
         if first["type"] == "extra_forbidden":
             guess = nearest(str(first["loc"][-1]), kind.model_fields)
             hint = f"Did you mean '{guess}'? " if guess else ""
@@ -58,25 +58,55 @@ def validate(kind: type[SomeSettings], values: Mapping[str, Any], where: str = "
         raise SettingsError(f"Setting '{name}': {first['msg'].lower()}{shown}") from error
 
 
-def parse_overrides(assignments: list[str]) -> dict[str, Any]:
+def _place(loc: tuple[int | str, ...], values: Any) -> list[str]:
+    """Return the names on the way to a wrong value, without those of the types that pydantic tried there."""
+    names: list[str] = []
+    for part in loc:
+        inside = dict(enumerate(values)) if isinstance(values, list | tuple) else values
+        if not isinstance(inside, Mapping) or (isinstance(values, list | tuple) and part not in inside):
+            break
+        names.append(str(part))
+        values = inside.get(part)
+    return names
+
+
+def parse_overrides(assignments: list[str], flag: str = "--set") -> dict[str, Any]:
     """Turn `["mae.mask_ratio=0.8", "train.epochs=5"]` into a nested dictionary; values are read as YAML.
 
     Raises:
-        SettingsError: An entry has no `=`, or sets a group and a value under the same name.
+        SettingsError: An entry has no `=` or is not YAML, or two of them contradict each other.
+    """
+    return united(*(_override(assignment, flag) for assignment in assignments))
+
+
+def _override(assignment: str, flag: str) -> dict[str, Any]:
+    name, equals, text = assignment.partition("=")
+    if not equals or not all(part.strip() for part in name.split(".")):
+        raise SettingsError(f"Expected NAME=VALUE after {flag}, but got '{assignment}'")
+    try:
+        return nested(name.strip(), parse_yaml(text))
+    except DataError as error:
+        raise SettingsError(f"The value of '{name.strip()}' cannot be read: {error.what}", where=flag) from error
+
+
+def united(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dictionaries merged, none of which may say otherwise than another; names may be dotted.
+
+    Raises:
+        SettingsError: A setting has two values, or is both a value and a group.
     """
     result: dict[str, Any] = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name.strip():
-            raise SettingsError(f"Expected NAME=VALUE after --set, but got '{assignment}'")
-        *groups, last = name.strip().split(".")
-        place = result
-        for group in groups:
-            place = place.setdefault(group, {})
-            if not isinstance(place, dict):
-                raise SettingsError(f"'{group}' is set both as a value and as a group", where=f"--set {assignment}")
-        place[last] = parse_yaml(text, where=f"--set {assignment}")
-    return result
+    for layer in layers:
+        for name, value in flat(layer).items():
+            if name in result and result[name] != value:
+                raise SettingsError(
+                    f"Setting '{name}' is given twice, as {result[name]!r} and as {value!r}", fix="Leave one out"
+                )
+            result[name] = value
+    both = next((name for name in result for other in result if other.startswith(f"{name}.")), None)
+    if both is not None and result[both] != {}:
+        raise SettingsError(f"Setting '{both}' is given both as a value and as a group", fix="Leave one out")
+    return merged(*(nested(name, value) for name, value in result.items()))
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +116,23 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in layer.items():
             both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
             result[name] = merged(result[name], value) if both else value
+    return result
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """Return `{"train": {"epochs": 5}}` for "train.epochs" and 5."""
+    first, _, rest = name.partition(".")
+    return {first: nested(rest, value) if rest else value}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return `{"train.epochs": 5}` for `{"train": {"epochs": 5}}`."""
+    result = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            result.update(flat(value, f"{prefix}{name}."))
+        else:
+            result[f"{prefix}{name}"] = value
     return result
 
 

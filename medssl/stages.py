@@ -3,7 +3,10 @@
 A recipe lies in `pipelines/` (installed as the package `medssl_pipelines`) or anywhere else as a file.
 """
 
-from collections.abc import Callable
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +15,10 @@ from pydantic import Field
 
 from medssl import api, files
 from medssl.errors import DataError, SettingsError, unknown_name
-from medssl.settings import Settings, dump_yaml, load_yaml, merged, validate
+from medssl.settings import Settings, dump_yaml, flat, load_yaml, merged, parse_yaml, validate
 
 Progress = Callable[[str, dict[str, Any]], None]
+_RECIPE = "recipe.yaml"
 
 
 class PretrainStage(Settings):
@@ -35,6 +39,18 @@ class PretrainStage(Settings):
     settings: dict[str, Any] = {}
 
 
+class SweepOptions(Settings):
+    """Further arguments of `medssl.sweep`, with its defaults."""
+
+    drop_overlap: Literal["train"] | None = None
+    checkpoint: Literal["last", "best"] = "last"
+    margin: float = 0.02
+    primary: str | None = None
+    seed: int = 0
+    budget: dict[str, Any] = {}
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
 class SweepStage(Settings):
     """One label-fraction sweep.
 
@@ -44,15 +60,15 @@ class SweepStage(Settings):
         fractions: Label fractions in per cent of patients.
         draws: Label draws a fraction.
         mode: "probe" or "finetune".
-        options: Further arguments of `medssl.sweep`.
+        options: What else `medssl.sweep` takes.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    arms: dict[str, list[str]]
+    arms: dict[str, list[str]] = Field(min_length=1)
     fractions: list[float] = [1, 5, 10, 33, 100]
     draws: int = Field(5, ge=1)
     mode: Literal["probe", "finetune"] = "probe"
-    options: dict[str, Any] = {}
+    options: SweepOptions = SweepOptions()
 
 
 class Recipe(Settings):
@@ -95,137 +111,153 @@ def load(name_or_path: str) -> Recipe:
     return recipe
 
 
-def run(
-    name_or_path: str,
-    out: Path,
-    *,
-    data: Path | None = None,
-    ood: list[Path] | None = None,
-    label: str | None = None,
-    positive: list[str] | None = None,
-    negative: list[str] | None = None,
-    settings: dict[str, Any] | None = None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> list[Path]:
-    """Run a recipe's stages into folders below `out`, and return the folders.
+@dataclass(frozen=True)
+class Study:
+    """A recipe with what it is to work on, and where.
 
-    A finished stage is not run again; an unfinished one goes on with `resume`.
-
-    Args:
-        name_or_path: A recipe's name, or a YAML file.
-        out: The study's folder.
+    Attributes:
+        recipe: The stages.
+        out: The study's folder; every stage has its own below it.
         data: Manifest or folder of images; None means the built-in cohort.
-        ood: Manifests of other sites.
+        ood: Manifests of other sites, or acquisition shifts.
         label: The label column; needed with `data` if there are sweeps.
         positive: Words of the label that count as positive.
         negative: Words of the label that count as negative.
         settings: Settings over those of every pretraining stage.
-        resume: Go on in a folder that holds something.
-        progress: Called with the events of the stages, and ("stage", {"command": ...}) before each.
-
-    Raises:
-        MedsslError: As `medssl.pretrain` and `medssl.sweep` raise it.
     """
-    recipe = load(name_or_path)
-    if data is not None and label is None and recipe.sweep:
-        raise SettingsError("A sweep needs a label", fix="Add --label COLUMN")
-    words = {"label": label, "positive": positive, "negative": negative}
-    with files.claimed(out, resume=resume):
-        done = [_pretrain(stage, out, data, words, settings or {}, progress) for stage in recipe.pretrain]
-        files.write_text(out / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
-        return done + [_sweep(stage, out, data, ood, words, progress) for stage in recipe.sweep]
 
+    recipe: Recipe
+    out: Path
+    data: Path | None = None
+    ood: list[str] | None = None
+    label: str | None = None
+    positive: list[str] | None = None
+    negative: list[str] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
-def commands(recipe: Recipe, out: Path, *, data: Path | None = None, ood: list[Path] | None = None) -> list[str]:
-    """Return the command of each stage, as a person would type it."""
-    return [_pretrain_command(stage, out, data) for stage in recipe.pretrain] + [
-        _sweep_command(stage, out, data, ood or []) for stage in recipe.sweep
-    ]
+    def commands(self) -> list[str]:
+        """Return the command of each stage, as a person would type it."""
+        return [self._pretrain_command(stage) for stage in self.recipe.pretrain] + [
+            self._sweep_command(stage) for stage in self.recipe.sweep
+        ]
 
+    def check(self, progress: Progress | None = None) -> None:
+        """Look for mistakes in every stage, as far as can be told before the first has run.
 
-def _pretrain(
-    stage: PretrainStage,
-    out: Path,
-    data: Path | None,
-    words: dict[str, Any],
-    settings: dict[str, Any],
-    progress: Progress | None,
-) -> Path:
-    _tell(progress, _pretrain_command(stage, out, data))
-    folder = out / stage.name
-    asked = {name: value for name, value in words.items() if value is not None}
-    api.pretrain(
-        stage.modality,
-        stage.method,
-        data=data,
-        backbone=stage.backbone,
-        settings=merged(stage.settings, {"data": asked} if asked else {}, settings),
-        out=folder,
-        resume=folder.exists(),
-        progress=progress,
-    )
-    return folder
+        Raises:
+            MedsslError: As `medssl.pretrain` and `medssl.sweep` raise it.
+        """
+        self._check_sweeps(progress)
+        for stage in self.recipe.pretrain:
+            self._pretrain(stage, progress, dry_run=True)
 
+    def run(self, *, resume: bool = False, progress: Progress | None = None) -> list[Path]:
+        """Run the stages, and return their folders. A finished stage is not run again.
 
-def _sweep(
-    stage: SweepStage,
-    out: Path,
-    data: Path | None,
-    ood: list[Path] | None,
-    words: dict[str, Any],
-    progress: Progress | None,
-) -> Path:
-    _tell(progress, _sweep_command(stage, out, data, ood or []))
-    folder = out / stage.name
-    api.sweep(
-        {arm: [out / run for run in runs] for arm, runs in stage.arms.items()},
-        data=data,
-        ood=ood,
-        **words,
-        fractions=stage.fractions,
-        draws=stage.draws,
-        mode=stage.mode,
-        out=folder,
-        resume=folder.exists(),
-        progress=progress,
-        **stage.options,
-    )
-    return folder
+        Args:
+            resume: Go on in a folder where this was begun.
+            progress: Called with the events of the stages, and ("stage", {"command": ...}) before each.
 
+        Raises:
+            MedsslError: As `medssl.pretrain` and `medssl.sweep` raise it.
+        """
+        names = [stage.name for stage in self.recipe.pretrain] + [stage.name for stage in self.recipe.sweep]
+        with files.claimed(self.out, resume=resume, marks=(_RECIPE, *names)):
+            self._check_sweeps(progress)
+            for stage in self.recipe.pretrain:
+                _tell(progress, self._pretrain_command(stage))
+                self._pretrain(stage, progress)
+                files.write_text(self.out / _RECIPE, dump_yaml(self.recipe.model_dump(mode="json")))
+            for sweep in self.recipe.sweep:
+                _tell(progress, self._sweep_command(sweep))
+                self._sweep(sweep, progress)
+            return [self.out / name for name in names]
 
-def _pretrain_command(stage: PretrainStage, out: Path, data: Path | None) -> str:
-    words = ["medssl pretrain", "--modality", stage.modality, "--method", stage.method]
-    words += ["--backbone", stage.backbone] if stage.backbone else []
-    words += ["--data", str(data)] if data else []
-    words += [f"--set {name}={value}" for name, value in _flat(stage.settings)]
-    return " ".join([*words, "-o", str(out / stage.name)])
-
-
-def _sweep_command(stage: SweepStage, out: Path, data: Path | None, ood: list[Path]) -> str:
-    arms = [f"{arm}={','.join(str(out / run) for run in runs)}" for arm, runs in stage.arms.items()]
-    words = ["medssl sweep", "--arms", *arms]
-    words += ["--data", str(data)] if data else []
-    words += ["--ood", *map(str, ood)] if ood else []
-    words += ["--fractions", *(f"{fraction:g}" for fraction in stage.fractions), "--draws", str(stage.draws)]
-    words += ["--mode", stage.mode]
-    for name, value in stage.options.items():
-        values = (
-            [f"{key}={_plain(part)}" for key, part in value.items()] if isinstance(value, dict) else [_plain(value)]
+    def _pretrain(self, stage: PretrainStage, progress: Progress | None, *, dry_run: bool = False) -> None:
+        folder = self.out / stage.name
+        api.pretrain(
+            stage.modality,
+            stage.method,
+            data=self.data,
+            backbone=stage.backbone,
+            settings=self._settings(stage),
+            out=folder,
+            resume=folder.exists() and not dry_run,
+            dry_run=dry_run,
+            progress=progress,
         )
-        words += [f"--{name.replace('_', '-')}", *values]
-    return " ".join([*words, "-o", str(out / stage.name)])
+
+    def _settings(self, stage: PretrainStage) -> dict[str, Any]:
+        given = {name: value for name, value in self._words.items() if value is not None}
+        return merged(stage.settings, {"data": given} if given else {}, self.settings)
+
+    @property
+    def _words(self) -> dict[str, Any]:
+        return {"label": self.label, "positive": self.positive, "negative": self.negative}
+
+    def _sweep(self, stage: SweepStage, progress: Progress | None) -> None:
+        folder = self.out / stage.name
+        api.sweep(
+            {arm: [self.out / run for run in runs] for arm, runs in stage.arms.items()},
+            data=self.data,
+            ood=self.ood,
+            **self._words,
+            fractions=stage.fractions,
+            draws=stage.draws,
+            mode=stage.mode,
+            out=folder,
+            resume=folder.exists(),
+            progress=progress,
+            **stage.options.model_dump(),
+        )
+
+    def _check_sweeps(self, progress: Progress | None) -> None:
+        if self.data is not None and self.label is None and self.recipe.sweep:
+            raise SettingsError("A sweep needs a label", fix="Add --label COLUMN")
+        modalities = {stage.name: stage.modality for stage in self.recipe.pretrain}
+        for stage in self.recipe.sweep:
+            api.check_sweep(
+                list(stage.arms),
+                modalities[next(iter(stage.arms.values()))[0]],
+                data=self.data,
+                ood=self.ood,
+                **self._words,
+                fractions=stage.fractions,
+                draws=stage.draws,
+                mode=stage.mode,
+                progress=progress,
+                **stage.options.model_dump(),
+            )
+
+    def _pretrain_command(self, stage: PretrainStage) -> str:
+        words = ["medssl", "pretrain", "--modality", stage.modality, "--method", stage.method]
+        words += ["--backbone", stage.backbone] if stage.backbone else []
+        settings = flat(merged(stage.settings, self.settings))
+        words += self._data_words()
+        words += ["--set", *(f"{name}={_plain(value)}" for name, value in settings.items())] if settings else []
+        return shlex.join([*words, "-o", str(self.out / stage.name)])
+
+    def _sweep_command(self, stage: SweepStage) -> str:
+        arms = [f"{arm}={','.join(str(self.out / run) for run in runs)}" for arm, runs in stage.arms.items()]
+        words = ["medssl", "sweep", "--arms", *arms, *self._data_words()]
+        words += ["--ood", *map(str, self.ood)] if self.ood else []
+        words += ["--fractions", *(f"{fraction:g}" for fraction in stage.fractions), "--draws", str(stage.draws)]
+        words += ["--mode", stage.mode]
+        for name, value in stage.options.model_dump(exclude_defaults=True).items():
+            several = [f"{key}={_plain(part)}" for key, part in value.items()] if isinstance(value, dict) else []
+            words += [f"--{name.replace('_', '-')}", *(several or [_plain(value)])]
+        return shlex.join([*words, "-o", str(self.out / stage.name)])
+
+    def _data_words(self) -> list[str]:
+        words = ["--data", str(self.data)] if self.data else []
+        words += ["--label", self.label] if self.label else []
+        words += ["--positive", *self.positive] if self.positive else []
+        return words + (["--negative", *self.negative] if self.negative else [])
 
 
 def _plain(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
-
-
-def _flat(settings: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for name, value in settings.items():
-        pairs += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(before + name, value)]
-    return pairs
+    """Return a value as `--set` reads it; text that could be something else is quoted."""
+    return value if isinstance(value, str) and parse_yaml(value) == value else json.dumps(value)
 
 
 def _tell(progress: Progress | None, command: str) -> None:

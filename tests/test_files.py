@@ -145,14 +145,33 @@ def test_nan_never_reaches_a_json_file(tmp_path: Path):
 def test_a_folder_that_holds_something_needs_resume(tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("keep")
-    with pytest.raises(StorageError, match="--resume"), files.claimed(tmp_path / "run", resume=False):
+    for resume, said in ((False, "not empty.*another -o"), (True, "holds something else")):
+        with (
+            pytest.raises(StorageError, match=said),
+            files.claimed(tmp_path / "run", resume=resume, marks=["settings.yaml"]),
+        ):
+            pass
+    (tmp_path / "run" / "settings.yaml").touch()
+    with pytest.raises(StorageError, match="--resume"), claimed(tmp_path / "run", resume=False):
         pass
-    with files.claimed(tmp_path / "run", resume=True):
+    with claimed(tmp_path / "run", resume=True):
         assert (tmp_path / "run" / "precious.txt").read_text() == "keep"
 
 
+def test_prepared_images_and_a_lock_are_no_content(tmp_path: Path):
+    (tmp_path / "run" / files.STORES).mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()
+    with claimed(tmp_path / "run", resume=False):
+        pass
+    assert (tmp_path / "run" / files.STORES).is_dir()
+
+
+def claimed(folder, *, resume):
+    return files.claimed(folder, resume=resume, marks=["settings.yaml"])
+
+
 def _hold(folder, held, release):
-    with files.claimed(folder, resume=True):
+    with claimed(folder, resume=True):
         held.set()
         release.wait(30)
 
@@ -166,24 +185,24 @@ def test_a_folder_in_use_is_refused_by_name_of_the_process(tmp_path: Path):
         assert held.wait(30)
         with (
             pytest.raises(StorageError, match=f"in use by process {process.pid}"),
-            files.claimed(tmp_path / "run", resume=True),
+            claimed(tmp_path / "run", resume=True),
         ):
             pass
     finally:
         release.set()
         process.join()
-    with files.claimed(tmp_path / "run", resume=True):
+    with claimed(tmp_path / "run", resume=True):
         pass
 
 
 def test_a_claimed_folder_that_stays_empty_is_removed_with_those_made_for_it(tmp_path: Path):
-    with pytest.raises(DataError), files.claimed(tmp_path / "studies" / "run", resume=False):
+    with pytest.raises(DataError), claimed(tmp_path / "studies" / "run", resume=False):
         raise DataError("nothing to do")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "studies").mkdir()
-    with files.claimed(tmp_path / "studies" / "run", resume=False) as folder:
+    with claimed(tmp_path / "studies" / "run", resume=False) as folder:
         (folder / "kept").touch()
-    with pytest.raises(DataError), files.claimed(tmp_path / "studies" / "other", resume=False):
+    with pytest.raises(DataError), claimed(tmp_path / "studies" / "other", resume=False):
         raise DataError("nothing to do")
     assert [path.name for path in (tmp_path / "studies").iterdir()] == ["run"]
     assert (tmp_path / "studies" / "run" / "kept").exists()
@@ -192,7 +211,7 @@ def test_a_claimed_folder_that_stays_empty_is_removed_with_those_made_for_it(tmp
 def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("kept")
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(StorageError, match=r"file where a folder is needed"), files.claimed(place, resume=True):
+        with pytest.raises(StorageError, match=r"file where a folder is needed"), claimed(place, resume=True):
             pass
     assert (tmp_path / "file").read_text() == "kept"
 

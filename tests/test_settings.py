@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field
 
 from medssl.errors import DataError, SettingsError
-from medssl.settings import Settings, dump_yaml, load_yaml, merged, parse_overrides, parse_yaml, validate
+from medssl.settings import Settings, dump_yaml, load_yaml, merged, parse_overrides, parse_yaml, united, validate
 
 
 class Mae(Settings):
@@ -53,8 +53,8 @@ def test_surprising_yaml_is_refused(text):
         parse_yaml(text)
 
 
-def test_overrides_nest_and_later_ones_win():
-    overrides = parse_overrides(["mae.mask_ratio=0.8", "train.epochs=5", "mae.mask_ratio=0.9"])
+def test_overrides_nest():
+    overrides = parse_overrides(["mae.mask_ratio=0.9", "train.epochs=5", "mae.mask_ratio=0.9"])
     assert overrides == {"mae": {"mask_ratio": 0.9}, "train": {"epochs": 5}}
     assert merged({"mae": {"mask_ratio": 0.75, "decoder_depth": 2}}, overrides)["mae"] == {
         "mask_ratio": 0.9,
@@ -62,10 +62,34 @@ def test_overrides_nest_and_later_ones_win():
     }
 
 
-@pytest.mark.parametrize("assignment", ["mask_ratio", "=3"])
+@pytest.mark.parametrize("assignment", ["mask_ratio", "=3", "mae.=3", ".mae=3"])
 def test_malformed_override_is_named(assignment):
     with pytest.raises(SettingsError, match="NAME=VALUE"):
         parse_overrides([assignment])
+
+
+def test_an_override_that_is_not_yaml_is_a_matter_of_usage():
+    with pytest.raises(SettingsError, match=r"'train\.epochs' cannot be read.*--budget"):
+        parse_overrides(["train.epochs=[1"], "--budget")
+
+
+def test_two_values_of_a_setting_are_refused():
+    with pytest.raises(SettingsError, match=r"'a\.b' is given twice, as 1 and as 2"):
+        parse_overrides(["a.b=1", "a.c=3", "a.b=2"])
+    with pytest.raises(SettingsError, match="'method' is given twice, as 'mae' and as 'simclr'"):
+        united({"method": "mae"}, {"method": "simclr"})
+    assert united({"a.b": 1}, {"a": {"b": 1, "c": {}}}) == {"a": {"b": 1, "c": {}}}
+
+
+class Union(Settings):
+    size: int | tuple[int, int] = 3
+
+
+def test_a_value_that_fits_none_of_several_types_is_named_as_the_user_wrote_it():
+    with pytest.raises(SettingsError, match=r"Setting 'vit\.size': "):
+        validate(Union, {"size": "no"}, where="vit")
+    with pytest.raises(SettingsError, match=r"Setting 'vit\.size(\.1)?': "):
+        validate(Union, {"size": [1, "x"]}, where="vit")
 
 
 def test_override_of_a_value_as_a_group_is_refused():

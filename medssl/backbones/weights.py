@@ -8,13 +8,15 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from pydantic import ConfigDict
 from safetensors import SafetensorError
 from torch import nn
 
 from medssl import __version__, backbones, files
 from medssl.backbones.parts import card as model_card
 from medssl.backbones.parts.matching import Found, find
-from medssl.errors import DataError
+from medssl.errors import DataError, SettingsError
+from medssl.settings import Settings, validate
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _FORMAT = "medssl-backbone"
@@ -174,22 +176,48 @@ def load_backbone(path: Path | str) -> nn.Module:
     """
     folder = _folder(Path(path))
     files.verify_folder(folder)
-    config = files.read_json(folder / CONFIG)
+    config = _config(folder / CONFIG)
     backbone = backbones.assemble(
-        config["family"],
-        config["name"],
-        config["settings"],
-        in_channels=config["in_channels"],
-        spatial_dims=config["spatial_dims"],
-        image_size=config["image_size"],
+        config.family,
+        config.name,
+        config.settings,
+        in_channels=config.in_channels,
+        spatial_dims=config.spatial_dims,
+        image_size=config.image_size,
     )
-    backbone.load_state_dict(load_file(folder / WEIGHTS))
-    backbone.card = config["card"]
+    try:
+        backbone.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError as error:
+        raise DataError(
+            f"The weights do not fit {CONFIG}", where=folder, fix="Use another copy of the folder"
+        ) from error
+    backbone.card = config.card  # type: ignore[assignment]
     return backbone.eval()
+
+
+def _config(path: Path) -> "_Config":
+    try:
+        return validate(_Config, files.read_mapping(path))
+    except SettingsError as error:
+        raise DataError(f"Damaged: {error.what}", where=path, fix="Use another copy of the folder") from error
+
+
+class _Config(Settings):
+    """What `config.json` holds, as `export` writes it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+    family: str
+    name: str
+    settings: dict[str, Any]
+    in_channels: int
+    spatial_dims: int
+    image_size: list[int]
+    card: dict[str, Any]
 
 
 def _folder(path: Path) -> Path:
     for folder in (path, path / "backbone"):
-        if (folder / CONFIG).is_file() and files.read_json(folder / CONFIG).get("format") == _FORMAT:
+        if (folder / CONFIG).is_file() and files.read_mapping(folder / CONFIG).get("format") == _FORMAT:
             return folder
     raise DataError("There is no backbone here", where=path, fix="Give the folder of a finished run or its backbone/")

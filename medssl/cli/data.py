@@ -33,15 +33,18 @@ def adopt(
     name: str = typer.Argument(..., help="Name of the dataset, as `medssl data list` gives it."),
     folder: Path = typer.Argument(..., help="The copy that you have; it is only read."),
     out: Path = typer.Option(None, "-o", "--out", help="The manifest, .parquet or .csv.  [default: NAME.parquet]"),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a manifest of that name."),
 ) -> None:
     """Turn a copy of a public dataset into a manifest: labels, patients, sites and remarks as its card says."""
+    from medssl import files
     from medssl.cli.progress import shown
     from medssl.data import cards
     from medssl.data.summary import summary
 
+    target = out or Path(f"{name}.parquet")
+    files.refuse_existing(target, overwrite=overwrite)
     with shown() as progress:
         manifest = cards.adopt(name, folder, progress=progress)
-    target = out or Path(f"{name}.parquet")
     manifest.save(target)
     for line in summary(manifest):
         typer.echo(line)

@@ -41,7 +41,7 @@ def command(
     """
     from medssl.api import pretrain
     from medssl.cli.progress import Narrator, shown
-    from medssl.settings import merged, parse_overrides
+    from medssl.settings import parse_overrides, united
 
     watched = {"label": label, "positive": positive or None, "negative": negative or None}
     flags = {"data": {name: value for name, value in watched.items() if value is not None}}
@@ -52,7 +52,7 @@ def command(
             data=data,
             backbone=backbone,
             preset=preset,
-            settings=merged(parse_overrides(assignments), flags if flags["data"] else {}),
+            settings=united(parse_overrides(assignments), flags if flags["data"] else {}),
             base=base,
             out=out,
             resume=resume,

@@ -10,13 +10,13 @@ def command(
     recipe: str = typer.Argument("", help="Name of a recipe, or a YAML file.", show_default=False),
     out: Path = typer.Option(None, "-o", "--out", help="The study's folder.  [default: studies/RECIPE]"),
     data: Path = typer.Option(None, "--data", help="Manifest or folder of images.  [default: the built-in cohort]"),
-    ood: list[Path] = typer.Option([], "--ood", help="Manifests of other sites."),
+    ood: list[str] = typer.Option([], "--ood", help="Manifests of other sites; shift:all for acquisition shifts."),
     label: str = typer.Option(None, "--label", help="Label column; needed with --data."),
     positive: list[str] = typer.Option([], "--positive", help="Words of the label that count as positive."),
     negative: list[str] = typer.Option([], "--negative", help="Words of the label that count as negative."),
     settings: list[str] = typer.Option([], "--set", help="NAME=VALUE for every pretraining stage."),
     resume: bool = typer.Option(False, "--resume", help="Go on where an earlier run of this recipe was."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Print the stages and end."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Check and print the stages, and end."),
 ) -> None:
     """Run a recipe: pretraining, sweep and report in one resumable command. Without a name: list the recipes."""
     from medssl import stages
@@ -29,25 +29,25 @@ def command(
             typer.echo(f"{name}: {stages.load(name).title}")
         return
     loaded = stages.load(recipe)
-    target = out or Path("studies") / Path(recipe).stem
+    study = stages.Study(
+        loaded,
+        out or Path("studies") / Path(recipe).stem,
+        data=data,
+        ood=ood or None,
+        label=label,
+        positive=positive or None,
+        negative=negative or None,
+        settings=parse_overrides(settings),
+    )
     typer.echo(f"{loaded.title}. {loaded.summary}")
-    if dry_run:
-        typer.echo("\n".join(stages.commands(loaded, target, data=data, ood=ood)))
-        return
     tellers = {**pretrain.TELLERS, **sweep.TELLERS, "plan": _plan, "stage": lambda values: f"\n$ {values['command']}"}
     with shown() as display:
-        folders = stages.run(
-            recipe,
-            target,
-            data=data,
-            ood=ood or None,
-            label=label,
-            positive=positive or None,
-            negative=negative or None,
-            settings=parse_overrides(settings),
-            resume=resume,
-            progress=Narrator(display, tellers),
-        )
+        narrator = Narrator(display, tellers)
+        if dry_run:
+            study.check(narrator)
+        folders = [] if dry_run else study.run(resume=resume, progress=narrator)
+    if dry_run:
+        typer.echo("\n".join(study.commands()))
     for folder in folders:
         typer.echo(f"Report: {folder / 'report.html'}")
 

@@ -32,12 +32,14 @@ def command(
     image_is_patient: Annotated[
         bool, typer.Option("--image-is-patient", help="Take every image without a patient as a patient of its own.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest of that name.")] = False,
 ) -> None:
     """List every image below some folders in one table, with what is known of it, and what could not be read.
 
     DICOM is recognised by content, single- and multi-frame; NIfTI, PNG, JPEG, TIFF and BMP too. Only headers are
     read. A file that cannot be used gets a row with the reason.
     """
+    from medssl import files
     from medssl.cli.progress import shown
     from medssl.data.scan import keep, scan
     from medssl.data.summary import summary
@@ -45,6 +47,7 @@ def command(
 
     if output.suffix.lower() not in (".parquet", ".csv"):
         raise SettingsError(f"A manifest is .parquet or .csv, but got '{output}'")
+    files.refuse_existing(output, overwrite=overwrite)
     with shown() as progress:
         manifest = scan(folders, labels=labels, site=site, image_is_patient=image_is_patient, progress=progress)
     manifest = keep(manifest, where)

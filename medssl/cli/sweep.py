@@ -67,7 +67,7 @@ def command(
             margin=margin,
             primary=primary,
             seed=seed,
-            budget=parse_overrides(budget),
+            budget=parse_overrides(budget, "--budget"),
             device=device,
             out=out,
             resume=resume,

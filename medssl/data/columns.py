@@ -57,7 +57,7 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with every known column present, in order and typed; extra columns are text and come last.
 
     Raises:
-        ValueError: A cell cannot be of its column's kind; the text names column, row (from 1) and value.
+        ValueError: A cell cannot be of its column's kind; column, row (from 1) and value are named.
     """
     result = {c.name: _convert(table.get(c.name), c.name, DTYPES[c.kind], table.index) for c in COLUMNS}
     for name in table.columns:
@@ -77,7 +77,9 @@ def _convert(values: pd.Series | None, name: str, dtype: Any, index: pd.Index) -
         wrong |= numbers.notna() & (numbers.astype("Float64") % 1 != 0)
     if wrong.any():
         row = int(np.flatnonzero(wrong.to_numpy(dtype=bool))[0])
-        raise ValueError(f"column '{name}', row {row + 1}: '{values.iloc[row]}' is not a number of the right kind")
+        raise ValueError(
+            f"column '{name}', row {row + 1} below the header: '{values.iloc[row]}' is not a number of the right kind"
+        )
     return numbers.astype(dtype)
 
 

@@ -61,12 +61,20 @@ class Manifest:
             raise DataError(
                 f"This table is not a manifest: it has no column '{missing[0]}'",
                 where=path,
-                fix=f"Make one with: medssl scan {path} -o manifest.parquet",
+                fix="Make one with: medssl scan FOLDER -o FILE; a table of labels joins it with --labels",
+            )
+        if table.empty:
+            raise DataError(
+                "The manifest has no rows", where=path, fix="Make it again with: medssl scan FOLDER -o FILE"
             )
         try:
             manifest = cls(typed(table), absolute(path).parent, path.stem, remarks)
         except ValueError as error:
-            raise DataError(f"A cell cannot be read: {error}", where=path) from error
+            raise DataError(
+                f"A cell cannot be read: {error}",
+                where=path,
+                fix="Correct it, or make the manifest again with: medssl scan FOLDER -o FILE",
+            ) from error
         _check_rows(manifest.table, path)
         return manifest
 
@@ -76,7 +84,11 @@ class Manifest:
         Paths below the file's folder become relative to it. CSV has no place for remarks on the set as a whole.
         """
         path = Path(path)
-        table = self.table.assign(path=[relative(self.folder / p, path.parent) for p in self.table["path"]])
+        places = [relative(self.folder / p, path.parent) for p in self.table["path"]]
+        unwritable = next((place for place in places if not is_utf8(place)), None)
+        if unwritable is not None:
+            raise DataError("A folder's name is not UTF-8", where=as_utf8(unwritable), fix="Rename the folder")
+        table = self.table.assign(path=places)
         if path.suffix.lower() == ".csv":
             files.write_bytes(path, table.to_csv(index=False).encode())
             return
@@ -132,6 +144,16 @@ def sample_id(relative_path: str, frame: int | None = None) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
+def is_utf8(path: str) -> bool:
+    """Return whether the bytes of a name are text; a file system takes any, a table does not."""
+    return not any("\udc80" <= character <= "\udcff" for character in path)
+
+
+def as_utf8(path: str) -> str:
+    r"""Return a name with the bytes that are no text written as `\xff`."""
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def schema_markdown() -> str:
     """Return the table of columns as it stands in `docs/manifest.md`."""
     lines = ["| column | kind | meaning |", "|---|---|---|"]
@@ -158,6 +180,7 @@ def _check_rows(table: pd.DataFrame, path: Path) -> None:
         (table["sample_id"].isna(), "sample_id", "is empty"),
         (table["sample_id"].duplicated(), "sample_id", "stands twice"),
         (table["path"].isna(), "path", "is empty"),
+        ((table["frame"] < 0).fillna(False), "frame", "is below 0"),
         (~table["status"].isin(STATUSES), "status", f"is none of {', '.join(STATUSES)}"),
         (table["split"].notna() & ~table["split"].isin(SPLITS), "split", f"is none of {', '.join(SPLITS)}"),
         (table["ndim"].notna() & ~table["ndim"].isin([2, 3]).fillna(False), "ndim", "is neither 2 nor 3"),
@@ -167,7 +190,11 @@ def _check_rows(table: pd.DataFrame, path: Path) -> None:
             rows = [int(k) + 1 for k in wrong.to_numpy(dtype=bool).nonzero()[0]]
             value = table[name].iloc[rows[0] - 1]
             shown = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
-            raise DataError(f"'{value}' in column '{name}' {rule}, row {shown}", where=path)
+            raise DataError(
+                f"'{value}' in column '{name}' {rule}, row {shown} below the header",
+                where=path,
+                fix="Correct the cell, or make the manifest again with: medssl scan FOLDER -o FILE",
+            )
 
 
 def absolute(path: Path) -> Path:

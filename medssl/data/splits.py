@@ -37,6 +37,27 @@ def patient_keys(table: pd.DataFrame) -> np.ndarray:
     return np.array([f"{s}/{p}" if s else str(p) for s, p in zip(site, patient)], dtype=object)
 
 
+def with_patients_known(manifest: Manifest) -> tuple[Manifest, list[str]]:
+    """Leave out images that could be of any patient, where others have one; where none has, nothing is changed.
+
+    Rows of a given test part stay: they are tested on, never trained on.
+
+    Returns:
+        The rest, and a remark with their number if there are any.
+    """
+    table = manifest.table
+    unknown = table["patient_id"].isna().to_numpy(dtype=bool)
+    test = (table["split"] == "test").fillna(False).to_numpy(dtype=bool)
+    if unknown.all() or not (unknown & ~test).any():
+        return manifest, []
+    first = ", ".join(table.loc[unknown & ~test, "path"].astype(str).iloc[:3])
+    told = (
+        f"{(unknown & ~test).sum()} of {len(table)} images of '{manifest.name}' have no patient_id ({first}) and are "
+        "left out: they could be of a test patient"
+    )
+    return manifest.with_table(table[~unknown | test]), [told]
+
+
 def held_out(manifest: Manifest, fraction: float = 0.3) -> np.ndarray:
     """Return a boolean a row: is it in the part that pretraining, probing and choosing settings never see?
 

@@ -179,7 +179,7 @@ def _state(path: Path) -> str:
 
 def _place(manifest: Manifest, cache: Path | None) -> Path:
     given = cache or os.environ.get("MEDSSL_CACHE_DIR")
-    place = Path(given) if given else manifest.folder / ".medssl-store"
+    place = Path(given) if given else manifest.folder / files.STORES
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -227,9 +227,13 @@ def _build(
 
 
 def _check_sizes(folder: Path) -> None:
-    for name, entry in files.read_json(folder / files.MANIFEST).items():
+    try:
+        entries = files.entries(folder)
+    except DataError as error:
+        raise _damaged(folder, error.what) from error
+    for name, (size, _) in entries.items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+        if not file.is_file() or file.stat().st_size != size:
             raise _damaged(folder, f"{name} is missing or has another size")
 
 

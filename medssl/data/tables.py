@@ -44,6 +44,8 @@ def _read_delimited(path: Path) -> pd.DataFrame:
     if not rows:
         raise DataError("The table is empty", where=path)
     header = [name.strip() for name in rows[0]]
+    if len(rows) == 1:
+        raise DataError("The table has a header, but no rows", where=path)
     repeated = {name for name in header if header.count(name) > 1}
     if repeated or "" in header:
         raise DataError(f"The table needs one name a column, but has {header}", where=path)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from medssl import discovery, files
+from medssl import discovery, files, kept
 from medssl.backbones.weights import WEIGHTS
 from medssl.errors import DataError, SettingsError
 from medssl.modalities.parts.modality import Modality
-from medssl.settings import load_yaml
 from medssl.training import runs
+from medssl.training.settings import check
 
 BUILT_IN = {
     "scratch": "the first arm's architecture, trained end to end from random weights to its plateau",
@@ -77,21 +77,22 @@ class Pretrained:
         """Return patient_key and pixel_hash of every image that was seen.
 
         Raises:
-            DataError: The list is not there, so that overlap with test patients cannot be excluded.
+            DataError: The list is not there or damaged, so that overlap with test patients cannot be excluded.
         """
-        path = self.folder / "pretrained_on.parquet"
-        if not path.is_file():
+        path = self.folder / runs.IMAGES
+        table = kept.table(path, ("sample_id", "patient_key", "pixel_hash"))
+        if table is None:
             raise DataError(
                 f"The run '{self.name}' does not say which images it was pretrained on",
                 where=path,
                 fix="Without that list no test set can be trusted: pretrain again",
             )
-        return pd.read_parquet(path, columns=["sample_id", "patient_key", "pixel_hash"])
+        return table
 
     def monitored_labels(self) -> int:
         """Return how many labels the online kNN used, which chose the best checkpoint."""
-        lines = files.read_json_lines(self.folder / "metrics.jsonl")
-        return max((line.get("knn_n") or 0 for line in lines if line.get("kind") == "monitor"), default=0)
+        lines = kept.lines(self.folder / runs.LOG)
+        return max((int(line.get("knn_n") or 0) for line in lines if line.get("kind") == "monitor"), default=0)
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,22 @@ def open_run(folder: Path, checkpoint: str = "last") -> Pretrained:
 
 
 def _run_settings(folder: Path) -> dict[str, Any]:
-    settings = load_yaml(folder / runs.SETTINGS) if (folder / runs.SETTINGS).is_file() else None
-    if not isinstance(settings, dict) or not {"modality", "method", "data", "train"} <= settings.keys():
+    path = folder / runs.SETTINGS
+    settings = kept.mapping(path)
+    if not {"modality", "method", "data", "train"} <= settings.keys():
         raise DataError(
             f"This is not a pretraining run: {runs.SETTINGS} is missing or names no modality and method",
             where=folder,
             fix="Give a folder that `medssl pretrain` wrote",
         )
-    return settings
+    try:
+        return check(settings).model_dump(mode="json")
+    except SettingsError as error:
+        raise DataError(
+            f"The settings of the run are damaged, or of another version: {error.what}",
+            where=path,
+            fix="Put the file back as it was, or pretrain again",
+        ) from error
 
 
 def _split(

@@ -90,7 +90,7 @@ class CellFolder:
         if not self._json(cell).is_file() or not self._table(cell).is_file():
             return None
         try:
-            record = files.read_json(self._json(cell))
+            record = files.read_mapping(self._json(cell))
         except DataError:  # damaged: the cell is computed again
             return None
         return record if record.get("sha256") == files.sha256(self._table(cell)) else None

@@ -10,7 +10,7 @@ import pandas as pd
 from medssl.chance import key
 from medssl.data.labels import BinaryLabel
 from medssl.data.manifest import Manifest
-from medssl.data.splits import held_out, nested_fractions
+from medssl.data.splits import held_out, nested_fractions, with_patients_known
 from medssl.errors import DataError
 from medssl.evaluation import overlap, shifts
 from medssl.evaluation.arms import Arm, Recipe
@@ -66,8 +66,10 @@ def prepare(
     asked = LabelSpec(settings.label, settings.positive, settings.negative)
     spec, *specs = words_for([data, *ood.values()], asked)
     known, label = labelled(data, spec)
+    known, doubtful = with_patients_known(known)
     cohort = gather(data, known.table, "id", "id", recipes, progress)
     pool, test, remarks = split(cohort, known, settings)
+    remarks += doubtful
     tests = {"id": test}
     for (name, manifest), other in zip(ood.items(), specs, strict=True):
         tests[name], more = out_of_distribution(manifest, name, other, label, recipes, progress)
@@ -115,11 +117,12 @@ def out_of_distribution(
     if spec.positive is None and spec.negative is None:
         spec = replace(spec, positive=[label.positive_name], negative=[label.negative_name])
     known, _ = labelled(manifest, spec)
+    known, doubtful = with_patients_known(known)
     given = (known.table["split"] == "test").fillna(False).to_numpy(bool)
     chosen = known.table[given] if given.any() else known.table
     cohort = gather(manifest, chosen.reset_index(drop=True), name, "ood", recipes, progress)
     part = "its rows with split 'test'" if given.any() else "all of its labelled rows"
-    return cohort, [*cohort.remarks, f"The test set '{name}' is {part}"]
+    return cohort, [*cohort.remarks, *doubtful, f"The test set '{name}' is {part}"]
 
 
 def draw(pool: Cohort, settings: SweepSettings) -> dict[Draw, np.ndarray]:

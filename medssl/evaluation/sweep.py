@@ -14,10 +14,10 @@ import pandas as pd
 from medssl import files
 from medssl.data.manifest import Manifest
 from medssl.evaluation import plan, shifts
-from medssl.evaluation.arms import BUILT_IN, open_arms
+from medssl.evaluation.arms import BUILT_IN, Arm, open_arms
 from medssl.evaluation.bootstrap import RESAMPLES
 from medssl.evaluation.cells import CellFolder
-from medssl.evaluation.cohort import Progress
+from medssl.evaluation.cohort import LabelSpec, Progress, labelled, words_for
 from medssl.evaluation.computing import Interrupt, compute, entries, plan_cells
 from medssl.evaluation.conclusion import conclude
 from medssl.evaluation.learners import Bench
@@ -104,12 +104,10 @@ def sweep(
         StoppedError: A signal asked to stop; finished cells are kept.
     """
     opened = open_arms(arms, checkpoint)
-    changes, elsewhere = shifts.split([str(place) for place in ood])
-    data, others = Manifest.load(manifest), plan.open_ood([Path(place) for place in elsewhere])
-    settings = plan.resolve(
-        opened, (Path(manifest), data), others, fractions=fractions, primary=primary, drop_overlap=drop_overlap,
-        budget=budget, device=device, label=label, positive=positive or None, negative=negative or None, draws=draws,
-        mode=mode, seed=seed, checkpoint=checkpoint, margin=margin, shifts=changes,
+    settings, data, others = _planned(
+        opened, manifest, ood, fractions=fractions, primary=primary, drop_overlap=drop_overlap, budget=budget,
+        device=device, label=label, positive=positive or None, negative=negative or None, draws=draws, mode=mode,
+        seed=seed, checkpoint=checkpoint, margin=margin,
     )  # fmt: skip
     folder = plan.choose_folder(settings, None if out is None else Path(out), resume)
     tell = progress or _silent
@@ -117,9 +115,9 @@ def sweep(
     tell("plan", {"folder": str(folder), "cells": total, "settings": settings.model_dump(mode="json")})
     if dry_run:
         return Sweep(folder, settings, total)
-    with files.claimed(folder, resume=resume), StopSignals() as signals:
+    with files.claimed(folder, resume=resume, marks=("settings.yaml",)), StopSignals() as signals:
         interrupt = Interrupt(signals)
-        prepared = prepare(settings, opened, data, {name: other for name, (_, other) in others.items()}, tell)
+        prepared = prepare(settings, opened, data, others, tell)
         plan.write_settings(settings, folder)
         bench = Bench(
             prepared.pool, prepared.tests, folder, open_device(device), settings.budget, settings.seed, [interrupt]
@@ -130,6 +128,29 @@ def sweep(
         tell("statistics", {})
         table, results = conclude(folder, settings, opened, prepared, bench, cells, kept, resamples)
     return Sweep(folder, settings, total, table, results)
+
+
+def check(arms: Sequence[str], manifest: Path, label: str, *, ood: Sequence[str | Path], **asked: Any) -> None:
+    """Look for mistakes in a sweep whose runs do not exist yet; the arguments are those of `sweep`.
+
+    Raises:
+        SettingsError: A name or value is not valid.
+        DataError: A manifest cannot be read, or has no such label.
+    """
+    unknown = [Arm(name, ()) for name in arms]
+    settings, data, others = _planned(unknown, manifest, ood, label=label, **asked)
+    spec = LabelSpec(settings.label, settings.positive, settings.negative)
+    labelled(data, words_for([data, *others.values()], spec)[0])
+
+
+def _planned(
+    arms: Sequence[Arm], manifest: Path, ood: Sequence[str | Path], **asked: Any
+) -> tuple[SweepSettings, Manifest, dict[str, Manifest]]:
+    """Return the plan, the in-distribution manifest, and the others by name."""
+    changes, elsewhere = shifts.split([str(place) for place in ood])
+    data, others = Manifest.load(manifest), plan.open_ood([Path(place) for place in elsewhere])
+    settings = plan.resolve(arms, (Path(manifest), data), others, shifts=changes, **asked)
+    return settings, data, {name: other for name, (_, other) in others.items()}
 
 
 def _silent(kind: str, values: dict[str, Any]) -> None:

@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl import discovery
-from medssl.report import curves, folder, pictures
+from medssl import discovery, kept
+from medssl.kept import NUMBER
+from medssl.report import curves, pictures
 from medssl.report.words import count, duration, known, number, plural, significant
 from medssl.training import runs
 
 _NEEDED = ("modality", "method", "backbone")
+_LOGGED = {
+    "step": {"step": NUMBER, "epoch": NUMBER},
+    "monitor": {"step": NUMBER, "epoch": NUMBER},
+    "remark": {"step": NUMBER},
+}
 _BARE = ("default of", "size of")
 _PAIR = 2
 _WORDS = {
@@ -74,20 +80,24 @@ class Run:
     @classmethod
     def read(cls, path: Path) -> "Run":
         """Read a run folder, finished or not."""
-        lines = folder.lines(path / "metrics.jsonl")
-        by_kind = {kind: [line for line in lines if line.get("kind") == kind] for kind in ("step", "monitor", "remark")}
+        log = path / "metrics.jsonl"
+        lines = kept.lines(log)
+        by_kind = {
+            kind: kept.checked([line for line in lines if line.get("kind") == kind], f"{kind} lines", needed, log)
+            for kind, needed in _LOGGED.items()
+        }
         absolute = path.resolve()
         return cls(
             name=absolute.name,
             place=f"{absolute.parent.name}/{absolute.name}",
-            settings=folder.mapping(path / "settings.yaml"),
-            provenance=folder.mapping(path / "provenance.json"),
-            choices=folder.mapping(path / "choices.json"),
+            settings=kept.mapping(path / "settings.yaml"),
+            provenance=kept.mapping(path / "provenance.json"),
+            choices=kept.mapping(path / "choices.json"),
             steps=by_kind["step"],
             monitors=by_kind["monitor"],
             remarks=by_kind["remark"],
-            images=folder.table(path / "pretrained_on.parquet"),
-            samples=folder.arrays(path / "samples.safetensors"),
+            images=kept.table(path / "pretrained_on.parquet", ("patient_key",)),
+            samples=kept.arrays(path / "samples.safetensors"),
             finished=runs.is_finished(path),
         )
 

@@ -18,6 +18,7 @@ _TITLES = {
     "p": "p",
     "p_holm": "p (Holm)",
 }
+_P_VALUES, _SMALLEST_P = ("p", "p_holm"), 0.001
 _PAIR = ("mode", "metric", "fraction", "a", "b", "difference", "low", "high", "p", "p_holm")
 _PLACE = ("set", "test_set", "domain", "part", "fraction")
 
@@ -127,6 +128,8 @@ def _text(key: str, value: Any) -> str:
         return "yes" if value else "no"
     if key == "fraction":
         return percent(value)
+    if key in _P_VALUES and _is_number(value) and value < _SMALLEST_P:
+        return f"< {_SMALLEST_P:g}"
     if isinstance(value, _Span) or not _is_number(value):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else number(value)

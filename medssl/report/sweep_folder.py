@@ -6,17 +6,25 @@ from typing import Any
 
 import pandas as pd
 
-from medssl.report import arms, folder
+from medssl import kept
+from medssl.kept import NUMBER, TEXT
+from medssl.report import arms
 from medssl.report.words import known
 
 Row = dict[str, Any]
 
-_SCORE = ("mode", "test_set", "domain", "arm", "fraction", "metric", "value")
-_PAIR = ("test_set", "domain", "a", "b", "fraction", "difference", "low", "high")
-_EQUIVALENCE = ("arm", "test_set", "domain", "value", "text")
-_VERDICT = ("test_set", "domain", "a", "b", "fraction", "word", "sentence")
-_CURVE = ("mode", "arm", "fraction", "shift", "severity", "value", "low", "high", "seen")
-_HEADLINE = ("mode", "arm", "fraction", "unchanged", "unseen", "unseen_shifts", "drop", "against")
+
+def _needed(text: str, numbers: str, anything: str = "") -> dict[str, str]:
+    kinds = {TEXT: text, NUMBER: numbers, kept.ANYTHING: anything}
+    return {name: kind for kind, names in kinds.items() for name in names.split()}
+
+
+_SCORE = _needed("mode test_set domain arm metric", "fraction value")
+_PAIR = _needed("test_set domain a b", "fraction difference low high")
+_EQUIVALENCE = _needed("arm test_set domain text", "value")
+_VERDICT = _needed("test_set domain a b word sentence", "fraction")
+_CURVE = _needed("mode arm shift", "fraction severity value low high", "seen")
+_HEADLINE = _needed("mode arm", "fraction unchanged", "unseen unseen_shifts drop against")
 _DOMAINS = {"id": "in distribution", "ood": "out of distribution"}
 
 
@@ -56,20 +64,20 @@ class Sweep:
             DataError: A file is damaged, or a row lacks what a page needs.
         """
         where = path / "results.json"
-        results = folder.mapping(where)
+        results = kept.mapping(where)
         shifts = results.get("shifts")
         shifts = shifts if isinstance(shifts, dict) else {}
         return cls(
             name=path.resolve().name,
-            settings=folder.mapping(path / "settings.yaml"),
+            settings=kept.mapping(path / "settings.yaml"),
             results=results,
-            scores=folder.rows(results, "scores", _SCORE, where),
-            paired=folder.rows(results, "paired", _PAIR, where),
-            equivalence=folder.rows(results, "equivalence", _EQUIVALENCE, where),
-            verdicts=folder.rows(results, "verdicts", _VERDICT, where),
-            shift_curves=folder.rows(shifts, "curves", _CURVE, where),
-            shift_headline=folder.rows(shifts, "headline", _HEADLINE, where),
-            embeddings=folder.table(path / "embeddings.parquet"),
+            scores=kept.checked(results.get("scores"), "scores", _SCORE, where),
+            paired=kept.checked(results.get("paired"), "paired", _PAIR, where),
+            equivalence=kept.checked(results.get("equivalence"), "equivalence", _EQUIVALENCE, where),
+            verdicts=kept.checked(results.get("verdicts"), "verdicts", _VERDICT, where),
+            shift_curves=kept.checked(shifts.get("curves"), "curves", _CURVE, where),
+            shift_headline=kept.checked(shifts.get("headline"), "headline", _HEADLINE, where),
+            embeddings=kept.table(path / "embeddings.parquet"),
         )
 
     @property

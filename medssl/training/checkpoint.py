@@ -15,22 +15,21 @@ import torch
 
 from medssl.errors import DataError, StoppedError
 from medssl.files import atomic_folder, storage_errors, truncate, verify_folder
+from medssl.training import runs
 from medssl.training.loop import Hook, Training
 from medssl.training.stopping import StopSignals
 
-FOLDER = "checkpoints"
-LOG = "metrics.jsonl"
 _KEPT = 2
 
 
 def folders(run: Path) -> list[Path]:
     """Return a run's checkpoints, oldest first."""
-    return sorted(path for path in (Path(run) / FOLDER).glob("step-*") if path.is_dir())
+    return sorted(path for path in (Path(run) / runs.CHECKPOINTS).glob("step-*") if path.is_dir())
 
 
 def path_of(run: Path, step: int) -> Path:
     """Return where the checkpoint of a step stands."""
-    return Path(run) / FOLDER / f"step-{step:08d}"
+    return Path(run) / runs.CHECKPOINTS / f"step-{step:08d}"
 
 
 def save(run: Path, state: dict[str, Any], best: int | None = None) -> Path:
@@ -44,7 +43,7 @@ def save(run: Path, state: dict[str, Any], best: int | None = None) -> Path:
     Raises:
         StorageError: The disk is full or cannot be written; earlier checkpoints are untouched.
     """
-    log = Path(run) / LOG
+    log = Path(run) / runs.LOG
     state = {**state, "log_bytes": log.stat().st_size if log.exists() else 0}
     target = path_of(run, state["step"])
     with atomic_folder(target) as folder:
@@ -88,7 +87,7 @@ def newest(run: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 def cut_log(run: Path, state: dict[str, Any] | None) -> None:
     """Cut the log back to where it was when the state was saved; without a state, to nothing."""
-    truncate(Path(run) / LOG, state["log_bytes"] if state else 0)
+    truncate(Path(run) / runs.LOG, state["log_bytes"] if state else 0)
 
 
 class Checkpointer(Hook):

@@ -13,7 +13,7 @@ from typing import Any
 
 from medssl import backbones, discovery
 from medssl.errors import SettingsError, unknown_name
-from medssl.settings import Choice, Settings, merged
+from medssl.settings import Choice, Settings, flat, merged, nested
 from medssl.training.settings import DataSettings, PretrainSettings, TrainSettings, check, check_names, own_groups
 
 PRESETS = ("auto", "none")
@@ -86,23 +86,6 @@ def _named(choices: Mapping[str, Choice], kind: str) -> str:
     if kind not in choices or not isinstance(choices[kind].value, str):
         raise SettingsError(f"No {kind} was named", fix=f"Give --{kind} NAME")
     return choices[kind].value
-
-
-def nested(name: str, value: Any) -> dict[str, Any]:
-    """Return `{"train": {"epochs": 5}}` for "train.epochs" and 5."""
-    first, _, rest = name.partition(".")
-    return {first: nested(rest, value) if rest else value}
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return `{"train.epochs": 5}` for `{"train": {"epochs": 5}}`."""
-    result = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            result.update(flat(value, f"{prefix}{name}."))
-        else:
-            result[f"{prefix}{name}"] = value
-    return result
 
 
 def chosen_by(values: Mapping[str, Any], source: str) -> dict[str, Choice]:

@@ -173,8 +173,7 @@ def check_same_manifest(folder: Path, prepared: Prepared) -> None:
     Raises:
         DataError: The manifest has changed.
     """
-    begun = files.read_json(folder / runs.PROVENANCE)["manifest"]["hash"]
-    if prepared.source.manifest.content_hash() != begun:
+    if prepared.source.manifest.content_hash() != runs.record(folder)["manifest"]["hash"]:
         raise DataError(
             "The manifest is not the one that this run began with",
             where=prepared.settings.data.manifest or folder,
@@ -218,12 +217,14 @@ class Session:
         modality = modality_of(settings)
         store = _packed(prepared.source.manifest, modality, settings.data.image_size, progress)
         selection = select(prepared.source, store.index)
+        if device.rank == 0:
+            results.write_images_used(folder, selection.table())
         train = settings.train
         loader = Loader(
             store, selection.rows, train.batch_size, train.seed, device.rank, device.world, workers=train.workers
         )
         method = build(settings).to(device.target)
-        log = folder / checkpoint.LOG if device.rank == 0 else None
+        log = folder / runs.LOG if device.rank == 0 else None
         journal = Journal(log, progress if device.rank == 0 else None)
         monitor = Monitor(
             journal,
@@ -262,13 +263,12 @@ class Session:
         return [*self.selection.remarks, *([first] if first else [])]
 
     def conclude(self) -> None:
-        """Write what a finished run holds: backbones, the images used, samples to look at, and the closed record."""
+        """Write what a finished run holds: backbones, samples to look at, and the closed record."""
         training, folder = self.training, self.folder
-        results.write_images_used(folder, self.selection.table())
         card = results.card(self.prepared.settings, self.prepared.source, len(self.selection), training)
         results.export_backbones(folder, self.method, card, self.monitor.best_step, self.monitor.best)
         results.write_samples(folder, training, self.store, self.selection)
-        record = files.read_json(folder / runs.PROVENANCE)
+        record = runs.record(folder)
         done = provenance.conclude(record, len(self.selection), training.step, training.clock.seconds, self.remarks)
         files.write_json(folder / runs.PROVENANCE, done)
 

@@ -10,10 +10,11 @@ import pandas as pd
 import safetensors.torch
 from torch import nn
 
-from medssl import files
+from medssl import files, kept
 from medssl.backbones import weights
 from medssl.chance import Chance, key
 from medssl.data.store import Store
+from medssl.errors import DataError
 from medssl.training import checkpoint, runs
 from medssl.training.loop import Training
 from medssl.training.settings import PretrainSettings
@@ -24,8 +25,19 @@ _SAMPLES = 6
 
 
 def write_images_used(run: Path, table: pd.DataFrame) -> None:
-    """Write `pretrained_on.parquet`."""
-    with files.atomic_path(run / "pretrained_on.parquet") as temporary:
+    """Write `pretrained_on.parquet` before the first step; a run goes on with the images that it began with only.
+
+    Raises:
+        DataError: The run began with others.
+    """
+    begun = kept.table(run / runs.IMAGES)
+    if begun is not None and not begun.equals(table):
+        raise DataError(
+            "The images are not those that this run began with: files have changed",
+            where=run / runs.IMAGES,
+            fix="Put the old ones back, or start a new run with another -o",
+        )
+    with files.atomic_path(run / runs.IMAGES) as temporary:
         table.to_parquet(temporary, index=False)
 
 

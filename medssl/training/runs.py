@@ -2,17 +2,21 @@
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from medssl import files
 from medssl.errors import DataError, SettingsError
-from medssl.training.presets import flat
+from medssl.settings import flat
 from medssl.training.settings import read
 
 HOME = Path("runs")
 SETTINGS, CHOICES, PROVENANCE, MANIFEST = "settings.yaml", "choices.json", "provenance.json", "manifest.parquet"
-LAST, BEST = "backbone", "backbone-best"
+LOG, IMAGES = "metrics.jsonl", "pretrained_on.parquet"
+LAST, BEST, CHECKPOINTS = "backbone", "backbone-best", "checkpoints"
+_BEGINNING = (SETTINGS, CHOICES, PROVENANCE, MANIFEST, LOG, IMAGES)
 
 
 def new_name(modality: str, method: str, backbone: str, home: Path = HOME) -> Path:
@@ -28,12 +32,41 @@ def is_finished(run: Path) -> bool:
     """Tell whether a run has come to its end: its backbone is exported and its record closed."""
     if not (run / LAST / "config.json").is_file() or not (run / PROVENANCE).is_file():
         return False
-    return files.read_json(run / PROVENANCE).get("finished") is not None
+    return files.read_mapping(run / PROVENANCE).get("finished") is not None
 
 
 def has_begun(run: Path) -> bool:
     """Tell whether a folder holds a run that can be gone on with."""
     return (run / SETTINGS).is_file() and (run / PROVENANCE).is_file()
+
+
+@contextmanager
+def begun(run: Path) -> Iterator[None]:
+    """Take away what the block wrote into a new run when it fails before there is a checkpoint.
+
+    Nothing could go on from there, and the corrected command can have the folder.
+    """
+    try:
+        yield
+    except BaseException:
+        if not any((run / CHECKPOINTS).glob("step-*")):
+            for name in _BEGINNING:
+                (run / name).unlink(missing_ok=True)
+            shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
+        raise
+
+
+def record(run: Path) -> dict[str, Any]:
+    """Return the record of a run that has begun, its manifest's hash included.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    found = files.read_mapping(run / PROVENANCE)
+    manifest = found.get("manifest")
+    if not isinstance(manifest, dict) or "hash" not in manifest or not found.get("stages"):
+        raise DataError("The record of the run is damaged", where=run / PROVENANCE, fix="Start a new run")
+    return found
 
 
 def remove_leftovers(run: Path) -> None:
@@ -52,10 +85,11 @@ def newest_unfinished(request: dict[str, Any], home: Path = HOME) -> Path:
         DataError: There is none.
     """
     found = []
-    for record in home.glob(f"*/{PROVENANCE}"):
-        run = record.parent
-        if has_begun(run) and not is_finished(run) and files.read_json(record).get("request") == request:
-            found.append((record.stat().st_mtime, run))
+    for path in home.glob(f"*/{PROVENANCE}"):
+        with suppress(DataError):  # a damaged record is not the one that is looked for
+            run = path.parent
+            if has_begun(run) and not is_finished(run) and files.read_mapping(path).get("request") == request:
+                found.append((path.stat().st_mtime, run))
     if not found:
         raise DataError(
             "There is no unfinished run with these settings",

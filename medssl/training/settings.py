@@ -136,4 +136,6 @@ def read(path: Path) -> dict[str, Any]:
     values = load_yaml(path)
     if not isinstance(values, dict):
         raise DataError("Expected settings as NAME: VALUE", where=path)
+    if "arms" in values:
+        raise DataError("These are the settings of a sweep", where=path, fix="Give the settings.yaml of a pretraining")
     return values

@@ -16,7 +16,7 @@ from medssl.data import builtin
 from medssl.data.labels import binary_label
 from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
-from medssl.data.splits import held_out, patient_keys
+from medssl.data.splits import held_out, patient_keys, with_patients_known
 from medssl.data.store import Store
 from medssl.errors import DataError
 from medssl.training.recorder import Progress
@@ -68,6 +68,8 @@ def open_source(data: DataSettings, modality: str, progress: Progress | None = N
             where=data.manifest,
             fix="Look at the columns `status` and `reason` of `medssl scan`'s manifest",
         )
+    gone = _gone(usable)
+    usable, doubtful = with_patients_known(usable) if data.holdout else (usable, [])
     held = _held(usable, data.holdout)
     chosen = usable.table["sample_id"].isin(usable.where(data.where).table["sample_id"]).to_numpy(dtype=bool)
     kept = usable.with_table(usable.table[chosen | held])
@@ -87,6 +89,7 @@ def open_source(data: DataSettings, modality: str, progress: Progress | None = N
             fix="Leave out --label, or choose another column",
         )
     remarks = [builtin.SENTENCE] if synthetic else []
+    remarks += [*([gone] if gone else []), *doubtful]
     remarks += [f"{held.sum()} of {len(kept)} images belong to test patients and are left out"] if held.any() else []
     return Source(kept, held, label, labels, positive, synthetic, scanned, (*manifest.remarks, *remarks))
 
@@ -102,6 +105,23 @@ def _manifest(data: DataSettings, modality: str, progress: Progress | None) -> t
     if not path.exists():
         raise DataError("There is no such file or folder", where=path, fix="Give a manifest or a folder of images")
     return Manifest.load(path), data.label, builtin.is_builtin(path), False
+
+
+def _gone(usable: Manifest) -> str:
+    """Return a remark on the files that are not where the manifest says.
+
+    Raises:
+        DataError: None of them is.
+    """
+    paths = usable.table["path"].unique()
+    missing = [usable.folder / path for path in paths if not (usable.folder / path).exists()]
+    if len(missing) == len(paths):
+        raise DataError(
+            f"None of the {len(paths)} files of '{usable.name}' is there; the first: {missing[0]}",
+            where=usable.folder,
+            fix="Put them back, or scan the folder again where they are now",
+        )
+    return f"{len(missing)} of {len(paths)} files are not there; the first: {missing[0]}" if missing else ""
 
 
 def _held(usable: Manifest, share: float) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from medssl import backbones
+from medssl import backbones, files
 from medssl.backbones.weights import export, load_backbone, load_file, match
 from medssl.errors import DataError, SettingsError, StorageError
 
@@ -202,6 +202,25 @@ def test_a_folder_without_a_backbone_and_a_damaged_one_are_data_errors(tmp_path)
     data[-1] ^= 1
     weights.write_bytes(data)
     with pytest.raises(DataError, match=r"damaged.*model\.safetensors"):
+        load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"image_size": 3}, {"settings": []}, {"card": None}, {"family": 7}])
+def test_a_damaged_configuration_is_one_sentence(tmp_path, monkeypatch, change):
+    export(vit(), tmp_path / "backbone", {})
+    config = tmp_path / "backbone" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    monkeypatch.setattr(files, "verify_folder", lambda folder: None)
+    with pytest.raises(DataError, match=rf"Damaged: Setting '{next(iter(change))}.*config\.json"):
+        load_backbone(tmp_path)
+
+
+def test_weights_that_do_not_fit_the_configuration_are_one_sentence(tmp_path, monkeypatch):
+    export(vit(), tmp_path / "backbone", {})
+    config = tmp_path / "backbone" / "config.json"
+    config.write_text(config.read_text().replace('"in_channels": 1', '"in_channels": 3'))
+    monkeypatch.setattr(files, "verify_folder", lambda folder: None)
+    with pytest.raises(DataError, match=r"weights do not fit config\.json"):
         load_backbone(tmp_path)
 
 

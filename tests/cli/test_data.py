@@ -42,6 +42,14 @@ def test_a_copy_becomes_a_manifest_and_the_next_command_is_named(copy, tmp_path)
     assert len(manifest.usable()) == 4
 
 
+def test_a_manifest_is_not_written_over_unless_asked(copy, tmp_path):
+    out = tmp_path / "m.parquet"
+    out.write_text("something else")
+    assert run("adopt", "oct-kermany", copy, "-o", out).exit_code == 74
+    assert out.read_text() == "something else"
+    assert run("adopt", "oct-kermany", copy, "-o", out, "--overwrite").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -29,21 +29,25 @@ def test_a_dry_run_prints_commands_and_writes_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_options_reach_the_stages_and_reports_are_named(monkeypatch):
-    calls = []
+def test_options_reach_the_study_and_reports_are_named(monkeypatch):
+    studies = []
 
-    def record(*arguments, **options):
-        calls.append((arguments, options))
-        options["progress"]("stage", {"command": "medssl pretrain"})
+    def record(study, *, resume, progress):
+        studies.append((study, resume))
+        progress("stage", {"command": study.commands()[0]})
         return [Path("here/mae"), Path("here/probe")]
 
-    monkeypatch.setattr(stages, "run", record)
-    done = run("quick", "-o", "here", "--data", "m.csv", "--label", "x", "--set", "train.epochs=3", "--resume")
+    monkeypatch.setattr(stages.Study, "run", record)
+    done = run(
+        "quick", "-o", "here", "--data", "m.csv", "--label", "x", "--positive", "a", "--set", "train.epochs=3",
+        "--resume",
+    )  # fmt: skip
     assert done.exit_code == 0, done.output
-    (recipe, target), options = calls[0]
-    assert (recipe, target, options["data"], options["label"]) == ("quick", Path("here"), Path("m.csv"), "x")
-    assert (options["settings"], options["resume"], options["ood"]) == ({"train": {"epochs": 3}}, True, None)
-    assert "$ medssl pretrain" in done.output
+    study, resume = studies[0]
+    assert (study.recipe, study.out, study.data) == (stages.load("quick"), Path("here"), Path("m.csv"))
+    assert (study.label, study.positive, study.negative, study.ood) == ("x", ["a"], None, None)
+    assert (study.settings, resume) == ({"train": {"epochs": 3}}, True)
+    assert "$ medssl pretrain --modality oct --method mae --data m.csv --label x --positive a --set" in done.output
     assert f"Report: {Path('here/probe/report.html')}" in done.output
 
 
@@ -56,6 +60,11 @@ def test_options_reach_the_stages_and_reports_are_named(monkeypatch):
         (["quick", "--data", "nowhere.parquet", "--label", "x"], 65, "nowhere.parquet"),
         (["quick", "--data", "nowhere.parquet"], 2, "--label"),
         (["broken.yaml"], 65, "broken.yaml"),
+        (["quick", "--dry-run", "--set", "train.epoch=3"], 2, "epochs"),
+        (["quick", "--dry-run", "--set", "method=simclr"], 2, "'method' is given twice"),
+        (["quick", "--dry-run", "--data", "nowhere.parquet", "--label", "x"], 65, "nowhere.parquet"),
+        (["quick", "--dry-run", "--data", "nowhere.parquet"], 2, "--label"),
+        (["quick", "--dry-run", "--ood", "nowhere.parquet"], 65, "nowhere.parquet"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, arguments, code, said):

@@ -44,6 +44,18 @@ def test_where_keeps_some(archive, tmp_path):
     assert len(Manifest.load(tmp_path / "m.parquet").usable()) == 2
 
 
+def test_a_manifest_is_not_written_over_unless_asked(archive, tmp_path):
+    out = tmp_path / "out" / "m.csv"
+    assert run(archive, "-o", out).exit_code == 0
+    out.write_text("worked on by hand")
+    done = run(archive, "-o", out)
+    assert done.exit_code == 74
+    assert "--overwrite" in done.output
+    assert out.read_text() == "worked on by hand"
+    assert run(archive, "-o", out, "--overwrite").exit_code == 0
+    assert len(Manifest.load(out).usable()) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -87,11 +87,13 @@ def test_where_refuses_what_is_no_comparison(manifest, query, said):
 
 def test_load_names_the_row_that_breaks_a_rule(manifest, tmp_path):
     for column, value, said in [
-        ("rows", "tall", "row 2: 'tall'"),
-        ("rows", "1.5", "row 2: '1.5'"),
+        ("rows", "tall", "row 2 below the header: 'tall'"),
+        ("rows", "1.5", "row 2 below the header: '1.5'"),
         ("status", "fine", "row 2"),
         ("sample_id", "a", "stands twice, row 2"),
         ("ndim", "4", "row 2"),
+        ("frame", "-1", "below 0, row 2"),
+        ("split", "tset", "'tset' in column 'split' is none of train, val, test, ood, row 2"),
     ]:
         table = manifest.table.astype(object)
         table.loc[1, column] = value
@@ -100,10 +102,21 @@ def test_load_names_the_row_that_breaks_a_rule(manifest, tmp_path):
             Manifest.load(tmp_path / "bad.csv")
 
 
+def test_a_manifest_without_rows_is_refused(manifest, tmp_path):
+    for name, said in (("empty.parquet", "has no rows"), ("empty.csv", "has a header, but no rows")):
+        manifest.with_table(manifest.table[:0]).save(tmp_path / name)
+        with pytest.raises(DataError, match=said):
+            Manifest.load(tmp_path / name)
+
+
 def test_load_refuses_what_is_no_manifest(tmp_path):
     (tmp_path / "labels.csv").write_text("file,label\na.png,1\n")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and nothing")
-    for name, said in [("none.parquet", "no such"), ("labels.csv", "sample_id"), ("torn.parquet", "Cannot read")]:
+    for name, said in [
+        ("none.parquet", "no such"),
+        ("labels.csv", "sample_id.*--labels"),
+        ("torn.parquet", "Cannot read"),
+    ]:
         with pytest.raises(DataError, match=said):
             Manifest.load(tmp_path / name)
 

@@ -1,5 +1,6 @@
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,3 +191,30 @@ def test_the_published_split_of_the_x_rays_is_remarked(real_data):
     text = "\n".join(summary(scan([folder], labels=folder / "labels.csv")))
     assert "170 patients in more than one part" in text
     assert "3103 patients" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes as a name")
+def test_a_name_that_is_not_utf8_is_a_row_with_a_reason(tmp_path, picture):
+    picture("good.png")
+    bad = [os.fsencode(tmp_path) + name for name in (b"/bad\xff.png", b"/worse\xfe.png")]
+    for name in bad:
+        os.link(tmp_path / "good.png", name)
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xf6lder"))
+    folder.mkdir()
+    os.link(tmp_path / "good.png", folder / "inside.png")
+    told = []
+    manifest = scan([tmp_path], progress=lambda kind, values: told.append(values["path"]))
+    assert states(manifest) == {
+        "good.png": "ok",
+        "bad\\xff.png": "unreadable",
+        "worse\\xfe.png": "unreadable",
+        "f\\xf6lder/inside.png": "unreadable",
+    }
+    assert set(manifest.table["reason"].dropna()) == {"its name is not UTF-8; rename it"}
+    assert manifest.table["sample_id"].is_unique
+    for name in ("m.parquet", "m.csv"):
+        manifest.save(tmp_path / "out" / name)
+        assert len(Manifest.load(tmp_path / "out" / name)) == 4
+    assert all(text.isprintable() for text in told)
+    with pytest.raises(DataError, match=r"folder's name is not UTF-8.*f\\xf6lder"):
+        scan([folder]).save(tmp_path / "out" / "other.parquet")

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from medssl.data.columns import typed
 from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
-from medssl.data.splits import check_given_split, grouped_folds, held_out, nested_fractions, overlap, patient_keys
+from medssl.data.splits import (
+    check_given_split,
+    grouped_folds,
+    held_out,
+    nested_fractions,
+    overlap,
+    patient_keys,
+    with_patients_known,
+)
 from medssl.errors import DataError
 
 
@@ -141,3 +149,15 @@ def test_overlap_names_patients_and_counts_equal_pixels():
     assert shared
     assert "1 patient (A/2) and 1 images" in str(shared)
     assert not overlap(["a"], ["b"], ["x"], ["y"])
+
+
+def test_images_without_a_patient_are_left_out_where_others_have_one():
+    some, told = with_patients_known(manifest(["a", None, "b", None]))
+    assert some.table["sample_id"].tolist() == ["s0", "s2"]
+    assert told == [
+        "2 of 4 images of 'm' have no patient_id (1.png, 3.png) and are left out: they could be of a test patient"
+    ]
+    given, _ = with_patients_known(manifest(["a", None, None], split=["train", "test", "train"]))
+    assert given.table["sample_id"].tolist() == ["s0", "s1"]
+    for unchanged in (manifest(["a", "b"]), manifest([None, None])):
+        assert with_patients_known(unchanged) == (unchanged, [])

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 from medssl.errors import DataError, SettingsError
@@ -97,6 +98,52 @@ def test_the_best_checkpoint_needs_to_be_there_and_says_its_labels(runs, tmp_pat
     run = open_run(both, "best")
     assert run.weights_hash == open_run(runs["b"]).weights_hash
     assert run.monitored_labels() == 34
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("provenance.json", "[]"),
+        ("settings.yaml", "[1]"),
+        ("backbone/MANIFEST.json", "[]"),
+        ("backbone/MANIFEST.json", '{"config.json": 3}'),
+    ],
+)
+def test_damaged_files_of_a_run_are_one_sentence(runs, tmp_path, name, content):
+    damaged = shutil.copytree(runs["a"], tmp_path / "damaged")
+    (damaged / name).write_text(content)
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        open_run(damaged)
+
+
+@pytest.mark.parametrize(
+    ("kept", "put", "said"),
+    [
+        ("seed: 0", "seed: abc", "'train.seed'"),
+        ("image_size: 16", "image_size: [16]", "'data.image_size'"),
+        ("holdout: 0.3", "holdout: most", "'data.holdout'"),
+        ("modality: oct", "modality: xray", "modality 'xray'"),
+        ("method: mae", "method: 3", "'method'"),
+        ("train:", "train: 3\nother:", "'train' is a group"),
+    ],
+)
+def test_settings_of_a_run_of_the_wrong_kind_are_one_sentence(runs, tmp_path, kept, put, said):
+    damaged = shutil.copytree(runs["a"], tmp_path / "damaged")
+    text = (damaged / "settings.yaml").read_text()
+    assert kept in text
+    (damaged / "settings.yaml").write_text(text.replace(kept, put))
+    with pytest.raises(DataError, match=rf"{said}.*settings\.yaml"):
+        open_run(damaged)
+
+
+def test_a_damaged_list_of_images_is_refused(runs, tmp_path):
+    copy = shutil.copytree(runs["a"], tmp_path / "copy")
+    pd.DataFrame({"patient_key": ["x"]}).to_parquet(copy / "pretrained_on.parquet")
+    with pytest.raises(DataError, match="no column sample_id, pixel_hash"):
+        open_run(copy).pretrained_on()
+    (copy / "pretrained_on.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="Not a Parquet table"):
+        open_run(copy).pretrained_on()
 
 
 def test_a_run_without_its_list_of_images_is_refused(runs, tmp_path):

@@ -212,13 +212,13 @@ def test_a_folder_with_something_in_it_is_refused_without_resume(arguments, fini
         sweep(**arguments, out=finished.folder)
 
 
-def test_another_seed_computes_other_cells(short, finished, tmp_path, computed):
+def test_another_seed_computes_other_cells(arguments, finished, tmp_path, computed):
     out = shutil.copytree(finished.folder, tmp_path / "sweep")
-    for name in ("settings.yaml", "results.json"):
-        (out / name).unlink()
-    done = sweep(**{**short, "seed": 1}, out=out, resume=True)
-    assert len(computed) == 5
-    assert set(done.predictions["fraction"]) == {100}
+    (out / "results.json").unlink()
+    text = (out / "settings.yaml").read_text()
+    (out / "settings.yaml").write_text(text.replace("\nseed: 0\n", "\nseed: 1\n"))
+    done = sweep(**{**arguments, "seed": 1}, out=out, resume=True)
+    assert len(computed) == done.cells
 
 
 def test_fine_tuning_trains_the_pretrained_network(short, tmp_path):
@@ -313,6 +313,20 @@ def test_one_class_in_the_test_part_is_an_error(arguments, make_cohort, make_run
 def test_few_patients_are_said_in_the_remarks(arguments, tmp_path):
     done = sweep(**{**arguments, "fractions": [10, 100], "draws": 1}, out=tmp_path / "sweep")
     assert any("At 10 % the patients of some draw are too few" in remark for remark in done.results["remarks"])
+
+
+def test_images_without_a_patient_are_left_out_and_counted(short, here, make_cohort, tmp_path):
+    data, elsewhere = make_cohort(tmp_path / "some"), make_cohort(tmp_path / "there", patients=8, seed=1, site="there")
+    for path in (data, elsewhere):
+        table = Manifest.load(path)
+        patients = table.table["patient_id"].where(table.table.index > 1)
+        table.with_table(table.table.assign(patient_id=patients)).save(path)
+    done = sweep(**{**short, "manifest": data, "ood": [elsewhere]}, out=tmp_path / "sweep")
+    for name, count in (("cohort", 48), ("cohort", 16)):
+        said = f"2 of {count} images of '{name}' have no patient_id"
+        assert any(said in remark for remark in done.results["remarks"]), said
+    ids = set(Manifest.load(data).table["sample_id"].iloc[:2])
+    assert not ids & set(done.predictions["sample_id"])
 
 
 def test_the_best_checkpoint_says_what_it_cost(arguments, here, make_run, tmp_path):

@@ -1,5 +1,6 @@
 """Whole pages: what they say, that they are closed, and what happens to damaged folders."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -310,10 +311,32 @@ def test_damaged_files_of_a_run_are_named(tmp_path, run_folder, name):
     assert not (tmp_path / "out.html").exists()
 
 
-@pytest.mark.parametrize("content", ["[]", '{"scores": 3}', '{"scores": [{"arm": "mae"}]}', '{"scores": [3]}', "{"])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"kind": "step", "step": 3}', "lacks epoch"),
+        ('{"kind": "monitor", "step": "three", "epoch": 1}', "step 'three', which is not a number"),
+        ("3", "Row 1 of 'the log' is not names with values"),
+    ],
+)
+def test_a_line_of_the_log_that_lacks_something_is_named(tmp_path, run_folder, line, said):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    (folder / "metrics.jsonl").write_text(f"{line}\n")
+    with pytest.raises(DataError, match=rf"{said}.*metrics\.jsonl"):
+        report(folder, tmp_path / "out.html")
+
+
+_ROW = {"mode": "probe", "test_set": "id", "domain": "id", "arm": "mae", "metric": "auroc", "fraction": 5, "value": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {"scores": 3}, {"scores": [{"arm": "mae"}]}, {"scores": [3]}, "{",
+     {"scores": [{**_ROW, "value": "0.9"}]}, {"scores": [{**_ROW, "arm": 3}]}],
+)  # fmt: skip
 def test_damaged_results_are_named(tmp_path, sweep_folder, content):
     folder = shutil.copytree(sweep_folder, tmp_path / "sweep")
-    (folder / "results.json").write_text(content)
+    (folder / "results.json").write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(DataError, match=r"results\.json"):
         report(folder)
 

@@ -8,7 +8,7 @@ import torch
 
 from medssl import files
 from medssl.errors import DataError, StoppedError, StorageError
-from medssl.training import checkpoint
+from medssl.training import checkpoint, runs
 from medssl.training.checkpoint import Checkpointer
 from medssl.training.device import open_device
 from medssl.training.loop import Hook, Plan, Training
@@ -55,7 +55,7 @@ def test_none_is_none(tmp_path):
 
 
 def test_the_log_is_cut_back_to_the_checkpoint(tmp_path):
-    log = tmp_path / checkpoint.LOG
+    log = tmp_path / runs.LOG
     files.append_json_line(log, {"step": 1})
     checkpoint.save(tmp_path, state(1))
     files.append_json_line(log, {"step": 2})
@@ -77,8 +77,8 @@ def test_a_full_disk_leaves_earlier_checkpoints_and_nothing_half_written(tmp_pat
     with pytest.raises(StorageError, match="disk is full"):
         checkpoint.save(tmp_path, state(2))
     monkeypatch.undo()
-    assert [path.name for path in (tmp_path / checkpoint.FOLDER).iterdir()][:1] == ["step-00000001"]
-    assert not list((tmp_path / checkpoint.FOLDER).glob(".*"))
+    assert [path.name for path in (tmp_path / runs.CHECKPOINTS).iterdir()][:1] == ["step-00000001"]
+    assert not list((tmp_path / runs.CHECKPOINTS).glob(".*"))
     assert checkpoint.newest(tmp_path)[0]["step"] in (1, 2)
 
 
@@ -105,7 +105,7 @@ def test_a_disk_that_fills_up_inside_torch_is_the_same_sentence(tmp_path, monkey
     with pytest.raises(StorageError, match="disk is full"):
         checkpoint.save(tmp_path, state(2))
     assert steps(tmp_path) == [1]
-    assert not list((tmp_path / checkpoint.FOLDER).glob(".*"))
+    assert not list((tmp_path / runs.CHECKPOINTS).glob(".*"))
 
 
 class SignalAt(Hook):
@@ -123,7 +123,7 @@ def train(task, blobs, run, *, interrupt=None, minutes=100.0):
     """Train eleven steps in a run folder, from its newest checkpoint."""
     run.mkdir(exist_ok=True)
     with StopSignals() as signals:
-        journal = Journal(run / checkpoint.LOG)
+        journal = Journal(run / runs.LOG)
         hooks = [Recorder(journal, every=4), *([interrupt] if interrupt else []), Checkpointer(run, minutes, signals)]
         training = Training(task, blobs, Plan(steps=11, learning_rate=0.02, seed=3), open_device("cpu"), hooks)
         found, _ = checkpoint.newest(run)
@@ -134,7 +134,7 @@ def train(task, blobs, run, *, interrupt=None, minutes=100.0):
 
 
 def without_clock(run):
-    lines = files.read_json_lines(run / checkpoint.LOG)
+    lines = files.read_json_lines(run / runs.LOG)
     return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in lines]
 
 

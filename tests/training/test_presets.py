@@ -3,8 +3,8 @@ import pytest
 from medssl.errors import SettingsError
 from medssl.methods import mae
 from medssl.modalities import oct as oct_modality
-from medssl.settings import Choice
-from medssl.training.presets import Machine, chosen_by, flat, nested, resolve
+from medssl.settings import Choice, flat, nested
+from medssl.training.presets import Machine, chosen_by, resolve
 
 CPU = Machine("cpu", 8e9, cores=2)
 GPU = Machine("cuda", 80e9, cores=16, precision="bf16")

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import medssl
 from medssl import files
@@ -23,9 +24,8 @@ from medssl.api import pretrain
 from medssl.data.manifest import Manifest
 from medssl.data.splits import held_out
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError
-from medssl.settings import merged
+from medssl.settings import flat, merged
 from medssl.training import checkpoint, pretraining
-from medssl.training.presets import flat
 from medssl.training.recorder import WALL_CLOCK
 
 SCRIPT = Path(__file__).with_name("logged_run.py")
@@ -420,7 +420,10 @@ def test_a_label_of_one_class_is_refused(manifest, small, tmp_path):
 
 
 def test_a_folder_in_use_is_refused(manifest, small, tmp_path):
-    with files.claimed(tmp_path / "run", resume=False), pytest.raises(StorageError, match=r"in use|not empty"):
+    with (
+        files.claimed(tmp_path / "run", resume=False, marks=()),
+        pytest.raises(StorageError, match=r"in use|not empty"),
+    ):
         pretrain("oct", "mae", data=manifest, settings=small, out=tmp_path / "run")
 
 
@@ -466,13 +469,103 @@ def test_weights_are_a_function_of_the_seed(small):
     assert not equal(first, other)
 
 
-def test_another_manifest_is_no_way_to_go_on(manifest, small, tmp_path):
-    from types import SimpleNamespace
+def archive_of(manifest, folder):
+    """A copy of an archive of its own, to be changed."""
+    shutil.copytree(manifest.parent, folder)
+    return folder / manifest.name
 
-    from medssl.training import pretraining
 
-    (tmp_path / "provenance.json").write_text('{"manifest": {"hash": "another"}}')
-    source = SimpleNamespace(manifest=Manifest.load(manifest))
-    prepared = SimpleNamespace(source=source, settings=SimpleNamespace(data=SimpleNamespace(manifest=str(manifest))))
+def stopped(manifest, small, run):
+    small["data"]["holdout"] = 0.3
+    with pytest.raises(StoppedError):
+        pretrain("oct", "mae", data=manifest, settings=small, out=run, progress=stopping_at(2))
+    return {path.relative_to(run): files.sha256(path) for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_run_does_not_go_on_with_another_manifest_of_that_name(manifest, small, tmp_path):
+    data = archive_of(manifest, tmp_path / "archive")
+    before = stopped(data, small, tmp_path / "run")
+    table = Manifest.load(data)
+    table.with_table(table.table[table.table["patient_id"] != "patient03"]).save(data)
     with pytest.raises(DataError, match="not the one that this run began with"):
-        pretraining.check_same_manifest(tmp_path, prepared)
+        pretrain("oct", "mae", data=data, settings=small, out=tmp_path / "run", resume=True)
+    assert {path: files.sha256(tmp_path / "run" / path) for path in before} == before
+
+
+def test_a_run_does_not_go_on_with_other_pixels_under_the_same_names(manifest, small, tmp_path):
+    data = archive_of(manifest, tmp_path / "archive")
+    stopped(data, small, tmp_path / "run")
+    seen = pd.read_parquet(tmp_path / "run" / "pretrained_on.parquet")
+    table = Manifest.load(data)
+    changed = table.path_of(table.table.set_index("sample_id").loc[seen["sample_id"].iloc[0]])
+    Image.fromarray(np.asarray(Image.open(changed)) // 2).save(changed)
+    with pytest.raises(DataError, match="not those that this run began with"):
+        pretrain("oct", "mae", data=data, settings=small, out=tmp_path / "run", resume=True)
+    assert pd.read_parquet(tmp_path / "run" / "pretrained_on.parquet").equals(seen)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_failed_before_its_first_checkpoint_leaves_its_folder_to_the_corrected_command(
+    manifest, small, tmp_path, resume
+):
+    wrong = merged(small, {"train": {"learning_rate": 1e30}})
+    with pytest.raises(MedsslError, match="term 'loss' became"):
+        pretrain("oct", "mae", data=manifest.parent, settings=wrong, out=tmp_path / "runs" / "run")
+    assert {path.name for path in (tmp_path / "runs" / "run").iterdir()} == {".lock", files.STORES}
+    run = pretrain("oct", "mae", data=manifest.parent, settings=small, out=tmp_path / "runs" / "run", resume=resume)
+    assert run.provenance["finished"]
+
+
+def test_files_that_are_gone_are_told_before_anything_is_written(manifest, small, tmp_path):
+    data = archive_of(manifest, tmp_path / "archive")
+    for path in data.parent.glob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"None of the 24 files .* is there.*image000\.png"):
+        pretrain("oct", "mae", data=data, settings=small, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_run_is_not_gone_on_with(manifest, small, tmp_path):
+    (tmp_path / "theses").mkdir()
+    (tmp_path / "theses" / "thesis.tex").write_text("precious")
+    with pytest.raises(StorageError, match="holds something else"):
+        pretrain("oct", "mae", data=manifest, settings=small, out=tmp_path / "theses", resume=True)
+    assert [path.name for path in (tmp_path / "theses").iterdir()] == ["thesis.tex"]
+
+
+def test_a_setting_that_contradicts_an_argument_is_refused(manifest, tmp_path):
+    for settings in ({"method": "simclr"}, {"modality": "cxr"}, {"data.manifest": "other.parquet"}):
+        with pytest.raises(SettingsError, match="is given twice"):
+            pretrain("oct", "mae", data=manifest, settings=settings, out=tmp_path / "run")
+    with pytest.raises(SettingsError, match="as a dictionary"):
+        pretrain("oct", "mae", data=manifest, settings=["train.epochs=1"], out=tmp_path / "run")
+
+
+def test_settings_may_have_dotted_names(manifest, small, tmp_path):
+    asked = {**flat(small), "train.epochs": 1}
+    run = pretrain("oct", "mae", data=manifest, settings=asked, out=tmp_path / "run")
+    assert run.settings["train"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"manifest": 3}', "{"])
+def test_a_damaged_record_is_one_sentence(manifest, small, tmp_path, content):
+    stopped(manifest, small, tmp_path / "run")
+    (tmp_path / "run" / "provenance.json").write_text(content)
+    with pytest.raises(DataError, match=r"provenance\.json"):
+        pretrain("oct", "mae", data=manifest, settings=small, out=tmp_path / "run", resume=True)
+
+
+def test_images_without_a_patient_are_left_out_and_counted(manifest, small, tmp_path):
+    data = archive_of(manifest, tmp_path / "archive")
+    table = Manifest.load(data)
+    patients = table.table["patient_id"].where(table.table.index > 1)
+    table.with_table(table.table.assign(patient_id=patients)).save(data)
+    small["data"]["holdout"] = 0.3
+    run = pretrain("oct", "mae", data=data, settings=small, out=tmp_path / "run")
+    seen = pd.read_parquet(run.folder / "pretrained_on.parquet")
+    assert seen["patient_key"].notna().all()
+    assert not set(seen["sample_id"]) & set(table.table["sample_id"].iloc[:2])
+    assert any("2 of 24 images of 'manifest' have no patient_id" in text for text in run.provenance["remarks"])
+    small["data"]["holdout"] = 0
+    everything = pretrain("oct", "mae", data=data, settings=small, out=tmp_path / "everything")
+    assert len(pd.read_parquet(everything.folder / "pretrained_on.parquet")) == 24
