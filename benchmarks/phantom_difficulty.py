@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl.backbones import names, vit
+from medssl.data.manifest import Manifest
 from medssl.data.phantom import oct as phantom
 from medssl.data.scan import scan
 from medssl.evaluation import cohort, learners, plan
@@ -33,7 +34,7 @@ def bench(folder: Path, patients: int, seed: int, steps: int) -> learners.Bench:
     for name, site in made.sites.items():
         path = folder / f"{name}.parquet"
         scan([site], labels=made.labels[name]).save(path)
-        known, _ = cohort.labelled(cohort.Manifest.load(path), cohort.LabelSpec("disease"))
+        known, _ = cohort.labelled(Manifest.load(path), cohort.LabelSpec("disease"))
         cohorts[name] = cohort.gather(known, known.table, name, "id", [RECIPE], lambda *_: None)
     first = cohorts["device-a"]
     train = (first.table["split"] == "train").to_numpy(bool)

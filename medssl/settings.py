@@ -156,7 +156,9 @@ def parse_yaml(text: str, where: str = "") -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as error:
-        raise DataError(f"Not valid YAML: {' '.join(str(error).split())}", where=where) from error
+        mark = getattr(error, "problem_mark", None)
+        said = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise DataError(f"Not valid YAML: {said}" + (f", line {mark.line + 1}" if mark else ""), where=where) from error
 
 
 def dump_yaml(value: Any) -> str:

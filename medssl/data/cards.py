@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from medssl.data.columns import TEXT, typed
+from medssl.data.label_matching import posix
 from medssl.data.labels import join_table
 from medssl.data.manifest import Manifest, absolute
 from medssl.data.remarks import with_patients
@@ -22,6 +23,8 @@ from medssl.data.scan import scan
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError, unknown_name
 from medssl.settings import Settings, load_yaml, validate
+
+_NAMED_ALIKE = 0.5  # share of a set's files whose names must tell what its card says that they tell
 
 
 class LabelFile(Settings):
@@ -157,9 +160,16 @@ def adopt(name: str, folder: Path, progress: Callable[[str, dict], None] | None 
             where=folder,
             fix=f"Point at the folder of the set; see {card.homepage}",
         )
+    named = part[chosen].map(re.compile(card.path_pattern or "").search).notna()
+    if named.mean() < _NAMED_ALIKE:
+        raise DataError(
+            f"This looks like another set: {named.sum()} of {len(named)} files are named as those of '{name}'",
+            where=folder,
+            fix=f"Point at the folder of the set; see {card.homepage}",
+        )
     others = int((~chosen).sum())
     manifest = scanned.with_table(_with_path_columns(scanned.table[chosen], part[chosen], card))
-    manifest = _with_labels(manifest, card, folder)
+    manifest = _with_labels(manifest, card, folder, set(part[~chosen]))
     manifest = manifest.with_table(_with_derived(_with_site(manifest.table, card), card))
     left = [f"{others} of {len(chosen)} files in the folder are not part of the set"] if others else []
     return with_patients(manifest, image_is_patient=False).with_remarks(*card.remarks, *left)
@@ -178,7 +188,7 @@ def _with_path_columns(table: pd.DataFrame, below: pd.Series, card: Card) -> pd.
     return typed(table.assign(**{str(column): named[column] for column in named}))
 
 
-def _with_labels(manifest: Manifest, card: Card, folder: Path) -> Manifest:
+def _with_labels(manifest: Manifest, card: Card, folder: Path, others: set[str]) -> Manifest:
     if card.labels is None:
         return manifest
     file = folder / card.labels.file
@@ -187,6 +197,14 @@ def _with_labels(manifest: Manifest, card: Card, folder: Path) -> Manifest:
             return manifest
         raise DataError("The label table of the set is not there", where=file)
     table = read_text_table(file).rename(columns=card.labels.columns)
+    foreign = [name for name in table["file"].dropna() if posix(name) in others]
+    if foreign:
+        raise DataError(
+            f"This looks like another set: its label table names {len(foreign)} files here that are not part "
+            f"of this one, such as {foreign[0]}",
+            where=file,
+            fix=f"Point at the folder of the set; see {card.homepage}",
+        )
     keep = card.labels.keep or [c for c in table.columns if c != "file"]
     table = table[["file", *(c for c in keep if c not in card.labels.ignore)]]
     return join_table(manifest, table, where=file)

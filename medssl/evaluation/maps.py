@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 
 from medssl.evaluation.cohort import Cohort
 from medssl.evaluation.learners import Bench, Source
-from medssl.evaluation.shifts import DOMAIN
+from medssl.evaluation.predictions import SHIFTED
 
 
 def embed(bench: Bench, sources: dict[str, Source]) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def embed(bench: Bench, sources: dict[str, Source]) -> pd.DataFrame:
 
 def _shown(bench: Bench) -> list[tuple[str, Cohort]]:
     """Return the test sets of unchanged images."""
-    return [(name, test) for name, test in bench.tests.items() if test.domain != DOMAIN]
+    return [(name, test) for name, test in bench.tests.items() if test.domain != SHIFTED]
 
 
 def _rows(bench: Bench) -> pd.DataFrame:

@@ -10,13 +10,14 @@ from pydantic import Field
 
 from medssl import __version__, files
 from medssl.data.manifest import Manifest, absolute
-from medssl.errors import DataError, SettingsError, unknown_name
+from medssl.errors import DataError, SettingsError, StorageError, unknown_name
 from medssl.evaluation.arms import BUILT_IN, Arm
 from medssl.settings import Settings, dump_yaml, load_yaml, validate
 from medssl.transfer.finetune import ON_CPU, Budget
 
 HOLDOUT = 0.3
 SWEEPS = Path("sweeps")
+DEVICES = ("auto", "cpu", "cuda")
 _SETTINGS, _RESULTS = "settings.yaml", "results.json"
 
 
@@ -103,6 +104,8 @@ def resolve(
             f"Expected --drop-overlap train, but got '{drop_overlap}'",
             fix="Only training images can be left out: dropping test images would change the published test set",
         )
+    if device not in DEVICES:
+        raise unknown_name("device", device, DEVICES, where="--device")
     ascending = resolve_fractions(fractions)
     values = {
         "arms": {arm.name: [str(run.folder) for run in arm.runs] for arm in arms},
@@ -215,12 +218,13 @@ def _newest_unfinished(settings: SweepSettings) -> Path:
 
 
 def _check_same(old: Any, settings: SweepSettings, folder: Path) -> None:
+    if not isinstance(old, dict) or "arms" not in old:
+        raise StorageError("The folder holds something else than a sweep", where=folder, fix="Choose another -o")
     name = _difference(old, settings)
     if name is not None:
         new = settings.model_dump(mode="json")
-        before = old.get(name) if isinstance(old, dict) else old
         raise SettingsError(
-            f"The sweep in this folder has {name} = {before}, now it is {new[name]}",
+            f"The sweep in this folder has {name} = {old.get(name)}, now it is {new[name]}",
             where=folder,
             fix="Repeat its command, or choose another -o",
         )

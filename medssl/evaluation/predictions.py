@@ -28,11 +28,12 @@ SCHEMA = pa.schema(
         ("score", pa.float64()),  # probability of the positive class
     ]
 )
+SHIFTED = "shift"  # the domain of images as another acquisition shows them
 CELL = ["mode", "arm", "run", "seed", "fraction", "draw"]
 
 _PANDAS = {pa.string(): "str", pa.int8(): "int8", pa.int64(): "int64", pa.float64(): "float64"}
 _MAY_BE_MISSING = {"site"}
-_WORDS = {"domain": ("id", "ood", "shift"), "mode": ("probe", "finetune")}
+_WORDS = {"domain": ("id", "ood", SHIFTED), "mode": ("probe", "finetune")}
 
 
 def of_positive_class(probabilities: np.ndarray, classes: Sequence[object], positive: object) -> np.ndarray:

@@ -16,6 +16,7 @@ from medssl.evaluation import overlap, shifts
 from medssl.evaluation.arms import Arm, Recipe
 from medssl.evaluation.cohort import Cohort, LabelSpec, Progress, gather, labelled, words_for
 from medssl.evaluation.plan import SweepSettings
+from medssl.evaluation.predictions import SHIFTED
 
 Draw = tuple[float, int]
 
@@ -41,9 +42,7 @@ class Prepared:
     def counts(self) -> list[dict[str, Any]]:
         """Return patients, images and positives of each test set, the pool, and each fraction and draw."""
         sets: list[tuple[dict[str, Any], pd.DataFrame]] = [
-            ({"set": f"test: {name}"}, cohort.table)
-            for name, cohort in self.tests.items()
-            if cohort.domain != shifts.DOMAIN
+            ({"set": f"test: {name}"}, cohort.table) for name, cohort in self.tests.items() if cohort.domain != SHIFTED
         ]
         sets += [
             ({"set": "training", "fraction": fraction, "draw": draw}, self.pool.table.iloc[rows])

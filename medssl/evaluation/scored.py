@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.evaluation.predictions import CELL, validate
+from medssl.evaluation.predictions import CELL, SHIFTED, validate
 
 RELIABLE_PATIENTS = 50
 
@@ -53,7 +53,7 @@ class ScoredSet:
     @property
     def stream(self) -> str:
         """Whose resampled patients these are: shifted images have those of the unchanged ones, "id"."""
-        return "id" if self.domain == "shift" else self.name
+        return "id" if self.domain == SHIFTED else self.name
 
     @cached_property
     def counts(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from medssl.evaluation.bootstrap import Distribution, Resampled, resample
-from medssl.evaluation.shifts import DOMAIN, SHIFTS
+from medssl.evaluation.predictions import SHIFTED
+from medssl.evaluation.shifts import SHIFTS
 
 METRIC = "auroc"
 RESAMPLES = 2_000
@@ -40,7 +41,7 @@ def shift_results(
         has not seen (`unseen`, with its interval and their names), the `drop` between the two, and the difference to
         the reference over the shifts that neither has seen.
     """
-    rows = predictions[(predictions["test_set"] == "id") | (predictions["domain"] == DOMAIN)]
+    rows = predictions[(predictions["test_set"] == "id") | (predictions["domain"] == SHIFTED)]
     resampled = resample(rows, [METRIC], min(resamples, RESAMPLES), seed)
     names = [name for name in SHIFTS if any(test.startswith(f"{name} ") for test in resampled.tests)]
     places = resampled.groups[resampled.groups["test_set"] == "id"]

@@ -22,10 +22,10 @@ from medssl.chance import key
 from medssl.data.store import Store
 from medssl.errors import SettingsError, unknown_name
 from medssl.evaluation.cohort import Cohort
+from medssl.evaluation.predictions import SHIFTED
 from medssl.modalities.parts.modality import Modality
 
 PREFIX = "shift:"
-DOMAIN = "shift"
 SEVERITIES = (1, 2, 3)
 _REFERENCE_SIZE = 224
 
@@ -146,7 +146,7 @@ def _shifted(cohort: Cohort, name: str, severity: int) -> Cohort:
     }
     hashes = cohort.table["pixel_hash"].astype(str) + f" {name} {severity}"
     table = cohort.table.assign(pixel_hash=hashes)
-    return replace(cohort, name=f"{name} {severity}", domain=DOMAIN, table=table, stores=stores)
+    return replace(cohort, name=f"{name} {severity}", domain=SHIFTED, table=table, stores=stores)
 
 
 @dataclass(frozen=True)
@@ -207,5 +207,5 @@ def seen(name: str, modality: Modality, strengths: Sequence[str]) -> bool:
 
 def parted(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Part predictions into those on unchanged images and those on shifted ones."""
-    is_shift = table["domain"] == DOMAIN
+    is_shift = table["domain"] == SHIFTED
     return table[~is_shift].reset_index(drop=True), table[is_shift].reset_index(drop=True)

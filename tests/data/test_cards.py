@@ -89,3 +89,17 @@ def test_real_copies_are_adopted(real_data, name, images, patients, label, posit
     assert manifest.table["patient_id"].nunique() == patients
     assert (manifest.table[label] == "yes").sum() == positive
     assert not [r for r in manifest.remarks if "no patient_id" in r]
+
+
+def test_a_copy_of_another_set_is_refused_by_its_names_and_by_its_table(tmp_path: Path):
+    for k, name in enumerate(["train/NORMAL/IM-0115-0001.jpeg", "test/PNEUMONIA/person1_virus_6.jpeg"]):
+        picture(tmp_path / "children" / name, k)
+    with pytest.raises(DataError, match="another set: 0 of 2 files are named as those of 'cxr-pneumonia-nih'"):
+        cards.adopt("cxr-pneumonia-nih", tmp_path / "children")
+    for k, name in enumerate(["DME/DME-9-1.jpeg", "DRUSEN/DRUSEN-3-1.jpeg"]):
+        picture(tmp_path / "kermany" / name, k)
+    (tmp_path / "kermany" / "labels.csv").write_text(
+        "file,label\nDME/DME-9-1.jpeg,DME\nDRUSEN/DRUSEN-3-1.jpeg,DRUSEN\n"
+    )
+    with pytest.raises(DataError, match=r"names 1 files here that are not part of this one, such as DRUSEN"):
+        cards.adopt("oct-octdl", tmp_path / "kermany")

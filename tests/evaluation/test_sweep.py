@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from medssl import files
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError, SettingsError, StoppedError, StorageError
-from medssl.evaluation import computing, predictions
+from medssl.evaluation import cells, computing, learners, predictions
 from medssl.evaluation.sweep import sweep
 from medssl.settings import load_yaml
 
@@ -335,3 +335,17 @@ def test_the_best_checkpoint_says_what_it_cost(arguments, here, make_run, tmp_pa
     changed = {**arguments, "arms": [run], "checkpoint": "best", "fractions": [100], "draws": 1, "ood": []}
     done = sweep(**changed, out=tmp_path / "sweep")
     assert any("online kNN with 34 labels" in remark for remark in done.results["remarks"])
+
+
+def test_what_another_code_computed_is_never_used(arguments, finished, tmp_path, computed, monkeypatch):
+    """Cells, features and searches are all named by the format of the code that made them."""
+    out = shutil.copytree(finished.folder, tmp_path / "sweep")
+    (out / "results.json").unlink()
+    kept = {folder: set((out / folder).iterdir()) for folder in ("cells", "features", "searches")}
+    for module in (cells, learners):
+        monkeypatch.setattr(module, "FORMAT", cells.FORMAT + 1)
+    done = sweep(**arguments, out=out, resume=True)
+    assert len(computed) == done.cells
+    for folder, before in kept.items():
+        made = set((out / folder).iterdir()) - before
+        assert len(made) == len(before), folder
