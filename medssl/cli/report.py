@@ -12,6 +12,9 @@ def command(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Where the page goes; report.html in the folder if unset."),
     ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Compute a sweep's results.json anew from its predictions.parquet first.")
+    ] = False,
 ) -> None:
     """Write one self-contained HTML page of a run or a sweep, and print its path.
 
@@ -19,4 +22,8 @@ def command(
     """
     from medssl.report.build import report
 
+    if anew:
+        from medssl.evaluation.conclusion import rebuild
+
+        rebuild(folder)
     typer.echo(report(folder, output))

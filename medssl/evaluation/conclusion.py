@@ -8,6 +8,7 @@ import pandas as pd
 
 from medssl import files
 from medssl.data.builtin import SYNTHETIC, is_builtin
+from medssl.errors import DataError
 from medssl.evaluation import predictions, shifts
 from medssl.evaluation.arms import BUILT_IN, Arm
 from medssl.evaluation.cells import Cell, CellFolder, plain
@@ -21,6 +22,9 @@ from medssl.evaluation.shift_statistics import shift_results
 from medssl.evaluation.statistics import analyse
 from medssl.transfer import probe
 
+PREDICTIONS, FACTS, RESULTS = "predictions.parquet", "facts.json", "results.json"
+_NEEDED = ("label", "remarks", "arms", "primary", "margin", "seed", "resamples", "cut_short", "seen")
+
 
 def conclude(
     folder: Path,
@@ -32,46 +36,67 @@ def conclude(
     kept: CellFolder,
     resamples: int,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Write predictions, embeddings and results of a sweep whose cells are all finished, and return the first and last.
+    """Write predictions, map, facts and results of a sweep whose cells are all finished; return the first and last.
 
     `results.json` is written last: where it is, the sweep is complete.
     """
     records = [kept.record(cell) for cell, _ in cells]
-    path = folder / "predictions.parquet"
     table = pd.concat([kept.predictions(cell) for cell, _ in cells], ignore_index=True)
-    predictions.save(table, path, positive=prepared.label.positive_name, negative=prepared.label.negative_name)
-    table = predictions.load(path)
-    unchanged, shifted = shifts.parted(table)
+    words = {"positive": prepared.label.positive_name, "negative": prepared.label.negative_name}
+    predictions.save(table, folder / PREDICTIONS, **words)
     _write_map(folder, arms, bench, [entry for _, entry in cells])
-    found = analyse(
-        unchanged,
-        primary=(settings.primary["a"], settings.primary["b"]),
-        primary_fraction=settings.primary["fraction"],
-        margin=settings.margin,
-        resamples=resamples,
-        seed=settings.seed,
-        unfinished=_unfinished(records),
-    )
     synthetic = any(is_builtin(Path(manifest)) for manifest in (settings.data, *settings.ood.values()))
-    results = {
-        "label": {
-            "column": settings.label,
-            "positive": prepared.label.positive_name,
-            "negative": prepared.label.negative_name,
-        },
+    facts = {
+        "label": {"column": settings.label, **words},
         "validation": validation_in_words(settings),
         "counts": prepared.counts(),
-        **found,
-        "shifts": shift_results(table, _seen(arms, cells), resamples=resamples, seed=settings.seed)
-        if len(shifted)
-        else None,
-        "remarks": [*remarks(settings, arms, prepared, records, synthetic), *found["statistics"]["remarks"]],
+        "remarks": remarks(settings, arms, prepared, records, synthetic),
         "synthetic": synthetic,
         "arms": {**{arm.name: _about(arm, settings) for arm in arms}, **BUILT_IN},
         "seconds": round(sum(record["seconds"] for record in records), 1),
+        "primary": {name: settings.primary[name] for name in ("a", "b", "fraction")},
+        "margin": settings.margin,
+        "seed": settings.seed,
+        "resamples": resamples,
+        "cut_short": _unfinished(records),
+        "seen": _seen(arms, cells),
+    }
+    files.write_json(folder / FACTS, plain(facts))
+    return rebuild(folder)
+
+
+def rebuild(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Write `results.json` from `predictions.parquet` and `facts.json` alone; return the table and the results.
+
+    The same two files give the same results on any machine, without images, runs or training.
+
+    Raises:
+        DataError: One of the two is missing or damaged.
+    """
+    facts = files.read_mapping(folder / FACTS)
+    missing = [name for name in _NEEDED if name not in facts]
+    if missing:
+        raise DataError(f"The facts of the sweep lack {', '.join(missing)}", where=folder / FACTS)
+    table = predictions.load(folder / PREDICTIONS)
+    unchanged, shifted = shifts.parted(table)
+    found = analyse(
+        unchanged,
+        primary=(facts["primary"]["a"], facts["primary"]["b"]),
+        primary_fraction=facts["primary"]["fraction"],
+        margin=facts["margin"],
+        resamples=facts["resamples"],
+        seed=facts["seed"],
+        unfinished=[(arm, float(fraction)) for arm, fraction in facts["cut_short"]],
+    )
+    asked = {"resamples": facts["resamples"], "seed": facts["seed"]}
+    results = {
+        **facts,
+        **found,
+        "shifts": shift_results(table, facts["seen"], **asked) if len(shifted) else None,
+        "remarks": [*facts["remarks"], *found["statistics"]["remarks"]],
     }
     results = plain(results)
-    files.write_json(folder / "results.json", results)
+    files.write_json(folder / RESULTS, results)
     return table, results
 
 

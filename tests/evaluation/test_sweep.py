@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 from medssl import files
+from medssl.cli.main import build
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError, SettingsError, StoppedError, StorageError
 from medssl.evaluation import cells, computing, learners, predictions
@@ -57,6 +59,19 @@ def test_every_arm_predicts_every_test_image_of_every_cell(finished):
     assert len(sizes) == 5 * 2 * 2 * 2
     assert table["score"].between(0, 1).all()
     assert set(table["domain"][table["test_set"] == "elsewhere"]) == {"ood"}
+
+
+def test_the_results_follow_from_the_predictions_and_the_facts_alone(finished, tmp_path):
+    for name in ("predictions.parquet", "facts.json"):
+        shutil.copy(finished.folder / name, tmp_path)
+    done = CliRunner().invoke(build(), ["report", str(tmp_path), "--anew"])
+    assert done.exit_code == 0, done.output
+    assert files.read_json(tmp_path / "results.json") == finished.results
+    assert (tmp_path / "report.html").is_file()
+    for content, said in (("[]", "a list"), ("{}", "lack label, remarks")):
+        (tmp_path / "facts.json").write_text(content)
+        done = CliRunner().invoke(build(), ["report", str(tmp_path), "--anew"])
+        assert (done.exit_code, said in done.output) == (65, True), done.output
 
 
 def test_the_table_on_disk_is_the_table(finished):
