@@ -1,17 +1,21 @@
 """How often do the intervals hold the truth? Simulated studies whose true AUROC is known.
 
-    python benchmarks/interval_coverage.py --studies 1000 --patients 200
+    python benchmarks/interval_coverage.py --studies 2000 --patients 50 100 200 --auroc 0.6 0.7 0.8 0.9 0.95
 
 Every study draws patients with several images each (images of a patient resemble each other), label draws and
-pretraining seeds (each moves the model's skill). The true value is the mean AUROC over all of them. Printed are the
-share of 95 % intervals that hold it when patients, draws and seeds are resampled, and when images are resampled as if
-they were independent, which is what most reports do.
+pretraining seeds (each moves the model's skill). The true value is the mean AUROC over all of them. Printed is, for
+each number of patients (half of them positive, on average) and each true AUROC, the share of 95 % intervals that hold
+it when patients, draws and seeds are resampled, the share that lies wholly above or below it, and, with --naive, the
+share of intervals that hold it when the images of one model are resampled as if they were independent, which is what
+most reports do.
 """
 
 import argparse
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from medssl.evaluation.bootstrap import resample
@@ -21,17 +25,36 @@ DRAW_SPREAD, SEED_SPREAD = 0.15, 0.1
 WITHIN = 0.5
 
 
-def simulate(studies: int, patients: int, resamples: int, seed: int, skill: float = 1.2) -> tuple[float, float]:
-    """Return the coverage of the interval over patients, draws and seeds, and of one over images alone."""
+class Coverage(NamedTuple):
+    """Shares of studies: the interval holds the truth, lies above it, lies below it; the naive one holds it."""
+
+    held: float
+    above: float
+    below: float
+    naive: float
+
+
+def simulate(
+    studies: int, patients: int, resamples: int, seed: int, auroc: float = 0.85, *, naive: bool = True
+) -> Coverage:
+    """Return what became of the intervals of so many studies; without `naive` its share is NaN."""
     rng = np.random.default_rng(seed)
-    truth = _truth(skill)
-    held = np.zeros(2)
+    skill = brentq(lambda skill: _truth(skill) - auroc, 0, 10)
+    limits = np.full((studies, 2, 2), np.nan)
     for number in range(studies):
-        table = _study(rng, patients, skill)
-        for place, rows in enumerate((table, table.assign(patient_id=table["sample_id"])[lambda t: _first_model(t)])):
+        table = _study(rng, patients, float(skill))
+        tables = [table, table.assign(patient_id=table["sample_id"])[_first_model(table)]]
+        for place, rows in enumerate(tables if naive else tables[:1]):
             row = resample(rows, ["auroc"], resamples, number).distribution("probe", "id", "auroc", "a", 5.0).row()
-            held[place] += row["low"] <= truth <= row["high"]
-    return float(held[0] / studies), float(held[1] / studies)
+            limits[number, place] = row["low"], row["high"]
+    above, below = limits[:, :, 0] > auroc, limits[:, :, 1] < auroc
+    missed = (above | below).mean(axis=0)
+    return Coverage(
+        held=float(1 - missed[0]),
+        above=float(above[:, 0].mean()),
+        below=float(below[:, 0].mean()),
+        naive=float(1 - missed[1]) if naive else float("nan"),
+    )
 
 
 def _truth(skill: float) -> float:
@@ -65,9 +88,17 @@ def _first_model(table: pd.DataFrame) -> pd.Series:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1000)
-    parser.add_argument("--patients", type=int, default=200)
+    parser.add_argument("--patients", type=int, nargs="+", default=[200])
+    parser.add_argument("--auroc", type=float, nargs="+", default=[0.85])
     parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--naive", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    both = simulate(chosen.studies, chosen.patients, chosen.resamples, chosen.seed)
-    print(f"patients, draws and seeds: {both[0]:.3f}; images of one model: {both[1]:.3f}; nominal 0.950")
+    print(f"{chosen.studies} studies each, {chosen.resamples} resamples, {DRAWS} draws, {SEEDS} seeds, {IMAGES} images")
+    print("| patients | true AUROC | held | above | below | held, images of one model |")
+    print("|---|---|---|---|---|---|")
+    for patients in chosen.patients:
+        for auroc in chosen.auroc:
+            found = simulate(chosen.studies, patients, chosen.resamples, chosen.seed, auroc, naive=chosen.naive)
+            shares = " | ".join("" if np.isnan(share) else f"{100 * share:.1f} %" for share in found)
+            print(f"| {patients} | {auroc:g} | {shares} |", flush=True)

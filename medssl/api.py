@@ -114,10 +114,12 @@ def pretrain(
     folder = _folder_to_resume(out, request) if resume else None
     from medssl.training import runs
 
-    if folder is not None and runs.is_finished(folder):
-        _tell(progress, "finished", folder=str(folder))
-        return Run(folder)
     user = _user(asked, base, folder)
+    if folder is not None and runs.is_finished(folder):
+        _finish(folder, progress)
+        return Run(folder)
+    if folder is not None:
+        runs.check_logs(folder)
     prepared = _prepared(user, preset, progress)
     named = out or folder or runs.new_name(*(getattr(prepared.settings, n) for n in ("modality", "method", "backbone")))
     folder = Path(prepared.device.share(str(named)))
@@ -324,6 +326,15 @@ def _train(
             from medssl.report.build import run_report  # matplotlib, which the first step need not wait for
 
             run_report(folder)
+
+
+def _finish(folder: Path, progress: Progress | None) -> None:
+    """Say that a run has come to its end, and write its report where that is missing."""
+    from medssl.report.build import NAME, run_report
+
+    _tell(progress, "finished", folder=str(folder))
+    if not (folder / NAME).exists():
+        run_report(folder)
 
 
 def _tell(progress: Progress | None, kind: str, **values: Any) -> None:

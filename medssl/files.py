@@ -13,11 +13,9 @@ import os
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
-
-from filelock import FileLock, Timeout
 
 from medssl.errors import DataError, StorageError
 
@@ -25,7 +23,7 @@ MANIFEST = "MANIFEST.json"
 STORES = ".medssl-store"
 """Folder of prepared images; each is named by its content, so they serve any run beside them."""
 _LOCK = ".lock"
-_NOT_CONTENT = (_LOCK, "owner.txt", STORES)
+_OWNER = "owner.txt"
 
 
 class _Disk:
@@ -85,7 +83,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             _disk.replace(temporary, path)
             _disk.sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before is what counts
+            temporary.unlink(missing_ok=True)
 
 
 def write(handle: IO[bytes], data: bytes) -> None:
@@ -118,7 +117,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(Path(path).read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"Cannot read JSON: {error}", where=path) from error
+        raise DataError(f"Cannot read JSON: {error}", where=path, fix="Use another copy of the file") from error
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -129,7 +128,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     value = read_json(path)
     if not isinstance(value, dict):
-        raise DataError(f"Expected names with values, but got a {type(value).__name__}", where=path)
+        said = f"Expected names with values, but got a {type(value).__name__}"
+        raise DataError(said, where=path, fix="Use another copy of the file")
     return value
 
 
@@ -199,12 +199,24 @@ def entries(folder: Path) -> dict[str, tuple[int, str]]:
         DataError: The list of files is missing or damaged.
     """
     listed = read_mapping(folder / MANIFEST)
+    if not listed:
+        raise DataError("The list of files is empty", where=folder / MANIFEST, fix="Use another copy of the folder")
     try:
         return {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in listed.items()}
     except (TypeError, KeyError, ValueError) as error:
         raise DataError(
             "The list of files is damaged", where=folder / MANIFEST, fix="Use another copy of the folder"
         ) from error
+
+
+def is_utf8(path: str) -> bool:
+    """Return whether the bytes of a name are text; a file system takes any, a table does not."""
+    return not any("\udc80" <= character <= "\udcff" for character in path)
+
+
+def as_utf8(path: str) -> str:
+    r"""Return a name with the bytes that are no text written as `\xff`."""
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def sha256(path: Path) -> str:
@@ -229,7 +241,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 def truncate(path: Path, size: int) -> None:
     """Cut an append-only log back to the length it had when a checkpoint was written."""
-    if Path(path).exists():
+    if Path(path).exists() and Path(path).stat().st_size > size:
         with storage_errors(path), Path(path).open("rb+") as handle:
             handle.truncate(size)
 
@@ -264,8 +276,10 @@ def claimed(folder: Path, *, resume: bool, marks: Iterable[str]) -> Iterator[Pat
     folder = Path(folder)
     if any(path.exists() and not path.is_dir() for path in (folder, *folder.parents)):
         raise StorageError("There is a file where a folder is needed", where=folder, fix="Choose another -o")
+    from filelock import FileLock, Timeout  # asyncio, which `medssl --help` need not wait for
+
     begun = any((folder / name).exists() for name in marks)
-    if not (resume and begun) and folder.exists() and any(p.name not in _NOT_CONTENT for p in folder.iterdir()):
+    if not (resume and begun) and folder.exists() and any(_is_content(path) for path in folder.iterdir()):
         can = "Add --resume to go on in it, or choose another -o" if begun else "Choose another -o"
         what = "holds something else, there is nothing to go on with" if resume else "exists and is not empty"
         raise StorageError(f"The folder {what}", where=folder, fix=can)
@@ -273,20 +287,24 @@ def claimed(folder: Path, *, resume: bool, marks: Iterable[str]) -> Iterator[Pat
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK)
-    try:
+    with storage_errors(folder), suppress(Timeout):
         lock.acquire(timeout=0)
-    except Timeout as error:
-        owner = (folder / "owner.txt").read_text().strip() if (folder / "owner.txt").exists() else "another process"
-        raise StorageError(
-            f"The folder is in use by {owner}", where=folder, fix="Wait, or choose another -o"
-        ) from error
+    if not lock.is_locked:
+        owner = (folder / _OWNER).read_text().strip() if (folder / _OWNER).exists() else "another process"
+        raise StorageError(f"The folder is in use by {owner}", where=folder, fix="Wait, or choose another -o")
     try:
-        write_text(folder / "owner.txt", f"process {os.getpid()} on {socket.gethostname()}\n")
+        write_text(folder / _OWNER, f"process {os.getpid()} on {socket.gethostname()}\n")
         yield folder
     finally:
-        (folder / "owner.txt").unlink(missing_ok=True)
+        (folder / _OWNER).unlink(missing_ok=True)
         lock.release()
         _remove_empty(made)
+
+
+def _is_content(path: Path) -> bool:
+    """Tell whether something in a folder was put there on purpose: not a lock, a killed write, or prepared images."""
+    killed = path.name.startswith(".") and path.name.endswith(".part")
+    return not killed and path.name not in (_LOCK, _OWNER, STORES)
 
 
 def _remove_empty(folders: list[Path]) -> None:

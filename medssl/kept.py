@@ -29,6 +29,8 @@ def mapping(path: Path) -> dict[str, Any]:
     value = files.read_json(path) if path.suffix == ".json" else settings.load_yaml(path)
     if not isinstance(value, dict):
         raise DataError(f"Expected names with values, but got a {type(value).__name__}", where=path, fix=_REPEAT)
+    if not value:
+        raise DataError("There is nothing in it", where=path, fix=_REPEAT)
     return value
 
 
@@ -41,7 +43,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
     try:
         values = files.read_json_lines(path)
     except ValueError as error:
-        raise DataError(f"A line is not JSON: {error}", where=path, fix=_REPEAT) from error
+        fix = "Put it back as it was, or remove it: curves are lost, nothing else"
+        raise DataError(f"A line is not JSON: {error}", where=path, fix=fix) from error
     return checked(values, "the log", {}, path)
 
 

@@ -20,7 +20,7 @@ _MOST_BYTES = 1_000_000
 class Settings(BaseModel):
     """The base of every group of settings: immutable, typed, and closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Choice(NamedTuple):

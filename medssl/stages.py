@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from medssl import api, files
 from medssl.errors import DataError, SettingsError, unknown_name
-from medssl.settings import Settings, dump_yaml, flat, load_yaml, merged, parse_yaml, validate
+from medssl.settings import Settings, dump_yaml, flat, load_yaml, merged, parse_yaml, united, validate
 
 Progress = Callable[[str, dict[str, Any]], None]
 _RECIPE = "recipe.yaml"
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 class PretrainStage(Settings):
@@ -32,7 +33,7 @@ class PretrainStage(Settings):
         settings: Any settings, as `--set` takes them.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    name: _Name
     modality: str
     method: str
     backbone: str | None = None
@@ -63,8 +64,8 @@ class SweepStage(Settings):
         options: What else `medssl.sweep` takes.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    arms: dict[str, list[str]] = Field(min_length=1)
+    name: _Name
+    arms: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(min_length=1)
     fractions: list[float] = [1, 5, 10, 33, 100]
     draws: int = Field(5, ge=1)
     mode: Literal["probe", "finetune"] = "probe"
@@ -76,7 +77,7 @@ class Recipe(Settings):
 
     title: str
     summary: str
-    pretrain: list[PretrainStage]
+    pretrain: list[PretrainStage] = Field(min_length=1)
     sweep: list[SweepStage] = []
 
 
@@ -90,7 +91,8 @@ def load(name_or_path: str) -> Recipe:
     """Return a recipe by name, or from a YAML file.
 
     Raises:
-        SettingsError: No recipe has that name, or it breaks the schema or refers to a stage that it does not have.
+        SettingsError: No recipe has that name, or it breaks the schema, names two stages alike, or has a sweep over a
+            stage that is not there or over stages that cannot be seeds of one arm.
         DataError: The file cannot be read.
     """
     if name_or_path.endswith((".yaml", ".yml")):
@@ -103,12 +105,36 @@ def load(name_or_path: str) -> Recipe:
     if not isinstance(values, dict):
         raise DataError("Expected a recipe as NAME: VALUE", where=path)
     recipe = validate(Recipe, values, where=path.name)
-    known = {stage.name for stage in recipe.pretrain}
-    for stage in recipe.sweep:
-        for run in (run for runs in stage.arms.values() for run in runs):
-            if run not in known:
-                raise unknown_name("pretraining stage", run, known, where=f"{path.name}, sweep {stage.name}")
+    _check_names(recipe, path.name)
+    known = {stage.name: stage for stage in recipe.pretrain}
+    for sweep in recipe.sweep:
+        where = f"{path.name}, sweep {sweep.name}"
+        for arm, runs in sweep.arms.items():
+            for run in runs:
+                if run not in known:
+                    raise unknown_name("pretraining stage", run, known, where=where)
+            _check_seeds(arm, [known[run] for run in runs], where)
     return recipe
+
+
+def _check_names(recipe: Recipe, where: str) -> None:
+    names = [stage.name for stage in recipe.pretrain] + [sweep.name for sweep in recipe.sweep]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SettingsError(f"Two stages are called '{twice}'", where=where, fix="Every stage has a folder of its name")
+
+
+def _check_seeds(arm: str, stages: list[PretrainStage], where: str) -> None:
+    """Refuse stages that cannot be seeds of one arm, before the first of them has run for hours."""
+    settings = [flat(stage.settings) for stage in stages]
+    seeds = [values.get("train.seed", 0) for values in settings]
+    if len(set(seeds)) < len(seeds):
+        raise SettingsError(
+            f"Two stages of the arm '{arm}' have one seed", where=where, fix="Give each its own train.seed"
+        )
+    seen = {(stage.modality, values.get("data.image_size")) for stage, values in zip(stages, settings, strict=True)}
+    if len(seen) > 1:
+        raise SettingsError(f"The stages of the arm '{arm}' differ in modality or image size", where=where)
 
 
 @dataclass(frozen=True)
@@ -118,7 +144,7 @@ class Study:
     Attributes:
         recipe: The stages.
         out: The study's folder; every stage has its own below it.
-        data: Manifest or folder of images; None means the built-in cohort.
+        data: Manifest, or a folder of images where there is no sweep; None means the built-in cohort.
         ood: Manifests of other sites, or acquisition shifts.
         label: The label column; needed with `data` if there are sweeps.
         positive: Words of the label that count as positive.
@@ -189,7 +215,7 @@ class Study:
 
     def _settings(self, stage: PretrainStage) -> dict[str, Any]:
         given = {name: value for name, value in self._words.items() if value is not None}
-        return merged(stage.settings, {"data": given} if given else {}, self.settings)
+        return merged(stage.settings, united({"data": given} if given else {}, self.settings))
 
     @property
     def _words(self) -> dict[str, Any]:

@@ -108,6 +108,32 @@ def test_unknown_options_of_a_sweep_are_refused(tmp_path, change):
         stages.load(str(tmp_path / "bad.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name: b", "name: a", "Two stages are called 'a'"),
+        ("name: probe", "name: a", "Two stages are called 'a'"),
+        ("name: b", "name: ..", "name"),
+        ("name: b", "name: recipe.yaml", "name"),
+        ("[a, b]", "[]", "mae"),
+        ("seed: 1", "seed: 0", "Two stages of the arm 'mae' have one seed"),
+        ("seed: 1}", "seed: 1}, data: {image_size: 32}", "differ in modality or image size"),
+    ],
+)
+def test_a_recipe_that_could_only_fail_later_is_refused(tmp_path, old, new, said):
+    assert old in RECIPE
+    (tmp_path / "bad.yaml").write_text(RECIPE.replace(old, new))
+    with pytest.raises(SettingsError, match=said):
+        stages.load(str(tmp_path / "bad.yaml"))
+
+
+def test_a_label_given_twice_is_refused(recipe, images, tmp_path):
+    settings = {"data": {"label": "other"}}
+    study = stages.Study(stages.load(recipe), tmp_path / "study", data=images, label="disease", settings=settings)
+    with pytest.raises(SettingsError, match=r"'data\.label' is given twice"):
+        study.check()
+
+
 def test_a_sweep_on_own_data_needs_a_label(recipe, tmp_path):
     study = stages.Study(stages.load(recipe), tmp_path / "study", data=Path("m.parquet"))
     for act in (study.check, study.run):
@@ -173,10 +199,15 @@ def test_mistakes_in_any_stage_are_found_beforehand(recipe, images, tmp_path, ch
         ("fractions: [0]", "above 0"),
         ("fractions: [50], options: {budget: {step: 3}}", "step"),
         ("fractions: [50], options: {primary: mea}", "mea"),
+        ("arms: {scratch: [a, b]}, fractions: [50]", "'scratch' is built in"),
     ],
 )
 def test_mistakes_in_a_sweep_are_found_before_hours_of_pretraining(images, tmp_path, options, said):
-    (tmp_path / "bad.yaml").write_text(RECIPE.replace("fractions: [50, 100]", options))
+    (tmp_path / "bad.yaml").write_text(
+        RECIPE.replace("arms: {mae: [a, b]}, ", "" if "arms" in options else "arms: {mae: [a, b]}, ").replace(
+            "fractions: [50, 100]", options
+        )
+    )
     study = stages.Study(stages.load(str(tmp_path / "bad.yaml")), tmp_path / "study", data=images, label="disease")
     with pytest.raises(SettingsError, match=said):
         study.run()

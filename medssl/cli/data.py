@@ -36,7 +36,7 @@ def adopt(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a manifest of that name."),
 ) -> None:
     """Turn a copy of a public dataset into a manifest: labels, patients, sites and remarks as its card says."""
-    from medssl import files
+    from medssl import discovery, files
     from medssl.cli.progress import shown
     from medssl.data import cards
     from medssl.data.summary import summary
@@ -49,4 +49,6 @@ def adopt(
     for line in summary(manifest):
         typer.echo(line)
     typer.echo(f"wrote {target}")
-    typer.echo(f"next: medssl pretrain --modality {cards.load(name).modality} --method mae --data {target}")
+    modality = cards.load(name).modality
+    if modality in discovery.names("modalities"):
+        typer.echo(f"next: medssl pretrain --modality {modality} --method mae --data {target}")

@@ -17,6 +17,7 @@ import typer
 
 from medssl import __version__, cli
 from medssl.errors import MedsslError
+from medssl.files import as_utf8, is_utf8
 
 _NOT_COMMANDS = {"main", "progress"}
 
@@ -30,6 +31,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in sys.argv[1:] or os.environ.get("MEDSSL_DEBUG") == "1"
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    foreign = next((argument for argument in arguments if not is_utf8(argument)), None)
+    if foreign is not None:
+        typer.echo(f"medssl: '{as_utf8(foreign)}' is not UTF-8. Rename the file or folder.", err=True)
+        raise SystemExit(2)
     application = build(debug=debug)
     application(spread(application, arguments), prog_name="medssl")
 
@@ -78,6 +83,9 @@ def guarded(function: Callable[..., Any], *, debug: bool = False) -> Callable[..
             raise typer.Exit(1) from None
         except (typer.Exit, typer.Abort):
             raise
+        except OSError as error:
+            said, place = error.strerror or type(error).__name__, error.filename
+            _fail(f"{said}{f' ({place})' if place else ''}. Choose another place, or ask who owns it.", 74, debug=debug)
         except MemoryError:
             _fail("There is not enough memory. Use a smaller batch or image size.", 1, debug=debug)
         except Exception as error:

@@ -29,7 +29,7 @@ def command(
     base: Path | None = typer.Option(None, "--from", help="Repeat the settings.yaml of another run."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Run folder. [default: runs/MODALITY-METHOD-...]"),
     resume: bool = typer.Option(
-        False, "--resume", help="Go on in -o, or in the newest unfinished run asked for alike."
+        False, "--resume", help="Go on in -o (or begin there), or in the newest unfinished run like this."
     ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show what would be done, and write no run."),
 ) -> None:

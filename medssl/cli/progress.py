@@ -109,6 +109,8 @@ class Bar:
         title, done, total = counted
         if title not in self._tasks:
             self._tasks[title] = self._display.add_task(title, total=total, figures="")
+        elif self._pace.begins(title, done):
+            self._display.reset(self._tasks[title], total=total)
         left = self._pace.left(title, done, total)
         figures = " | ".join(filter(None, [self._figures if title == _TITLES["step"] else "", left]))
         self._display.update(self._tasks[title], completed=done, total=total, figures=figures)
@@ -119,15 +121,23 @@ class Bar:
 
 
 class Pace:
-    """Time left of a stage, from the pace since it began in this process."""
+    """Time left of a stage, from the pace since it began in this process; counting down begins it again."""
 
     def __init__(self) -> None:
         self._began: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, int] = {}
+
+    def begins(self, title: str, done: int) -> bool:
+        """Tell whether this count is the first of a stage."""
+        return done < self._last.get(title, done + 1)
 
     def left(self, title: str, done: int, total: int) -> str:
         """Return "2 min left", or nothing while that is unknown."""
         now = time.monotonic()
-        start, first = self._began.setdefault(title, (now, done))
+        if self.begins(title, done):
+            self._began[title] = now, done
+        self._last[title] = done
+        start, first = self._began[title]
         if done <= first or done >= total or now - start < 1:
             return ""
         return f"{duration((now - start) / (done - first) * (total - done))} left"

@@ -9,13 +9,13 @@ import typer
 def command(
     recipe: str = typer.Argument("", help="Name of a recipe, or a YAML file.", show_default=False),
     out: Path = typer.Option(None, "-o", "--out", help="The study's folder.  [default: studies/RECIPE]"),
-    data: Path = typer.Option(None, "--data", help="Manifest or folder of images.  [default: the built-in cohort]"),
+    data: Path = typer.Option(None, "--data", help="Manifest of images.  [default: the built-in cohort]"),
     ood: list[str] = typer.Option([], "--ood", help="Manifests of other sites; shift:all for acquisition shifts."),
     label: str = typer.Option(None, "--label", help="Label column; needed with --data."),
     positive: list[str] = typer.Option([], "--positive", help="Words of the label that count as positive."),
     negative: list[str] = typer.Option([], "--negative", help="Words of the label that count as negative."),
     settings: list[str] = typer.Option([], "--set", help="NAME=VALUE for every pretraining stage."),
-    resume: bool = typer.Option(False, "--resume", help="Go on where an earlier run of this recipe was."),
+    resume: bool = typer.Option(False, "--resume", help="Go on in -o where it was, or begin there."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Check and print the stages, and end."),
 ) -> None:
     """Run a recipe: pretraining, sweep and report in one resumable command. Without a name: list the recipes."""

@@ -48,6 +48,8 @@ def command(
     if output.suffix.lower() not in (".parquet", ".csv"):
         raise SettingsError(f"A manifest is .parquet or .csv, but got '{output}'")
     files.refuse_existing(output, overwrite=overwrite)
+    if any(output.resolve() == given.resolve() for given in (*folders, *([labels] if labels else []))):
+        raise SettingsError(f"The manifest would replace '{output}', which it is made of", fix="Choose another -o")
     with shown() as progress:
         manifest = scan(folders, labels=labels, site=site, image_is_patient=image_is_patient, progress=progress)
     manifest = keep(manifest, where)

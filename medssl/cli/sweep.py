@@ -38,7 +38,7 @@ def command(
     ),
     device: str = typer.Option("auto", "--device", help="auto, cpu or cuda."),
     out: Path | None = typer.Option(None, "-o", "--out", metavar="SWEEP", help="Sweep folder. [default: sweeps/...]"),
-    resume: bool = typer.Option(False, "--resume", help="Go on in -o, or in the newest unfinished sweep like this."),
+    resume: bool = typer.Option(False, "--resume", help="Go on in -o (or begin there), or in the newest like this."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show the plan, and write nothing."),
 ) -> None:
     """Compare pretrained arms over label fractions, in and out of distribution, and write a report.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medssl.data.columns import KNOWN, typed
+from medssl.data.columns import KNOWN, SPLITS, typed
 from medssl.data.label_matching import FILE_KEYS, key_column, match_files, match_ids
 from medssl.data.manifest import Manifest
 from medssl.data.tables import read_text_table
@@ -68,6 +68,7 @@ def join_table(manifest: Manifest, labels: pd.DataFrame, where: Path) -> Manifes
         where: The file that it came from; its folder is where relative paths may start.
     """
     key = key_column(labels, where)
+    _refuse_splits(labels, where)
     if key.lower() in FILE_KEYS:
         match, hint = match_files(manifest, labels, key, where)
     else:
@@ -81,6 +82,20 @@ def join_table(manifest: Manifest, labels: pd.DataFrame, where: Path) -> Manifes
         )
     _refuse_contradictions(labels, match, manifest, key, where)
     return _merged(manifest, labels, match, key, where)
+
+
+def _refuse_splits(labels: pd.DataFrame, where: Path) -> None:
+    """Refuse words in a column `split` that no command would understand."""
+    if "split" in labels.columns:
+        wrong = labels["split"].notna() & ~labels["split"].isin(SPLITS)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong.to_numpy(dtype=bool))[0])
+            raise DataError(
+                f"'{labels['split'].iloc[row]}' in column 'split', row {row + 1} below the header, is none of "
+                f"{', '.join(SPLITS)}",
+                where=where,
+                fix="Use these words, or call the column otherwise",
+            )
 
 
 def spellings(words: Iterable[str]) -> dict[str, list[str]]:
@@ -135,7 +150,14 @@ def _classes(
         high, low = (_chosen(words, present, where) for words in (positive, negative))
         if set(high) & set(low):
             raise SettingsError(f"'{_named(set(high) & set(low), present)}' is in both classes", where=where)
-        return high or [w for w in present if w not in low], low or [w for w in present if w not in high]
+        high, low = high or [w for w in present if w not in low], low or [w for w in present if w not in high]
+        if len(present) > 1 and not (high and low):
+            raise SettingsError(
+                f"Every word of the label is in one class: {', '.join(present.values())}",
+                where=where,
+                fix="Name fewer words, or choose another column",
+            )
+        return high, low
     if not present:
         raise DataError("No image has a label", where=where)
     if len(present) == 1:

@@ -53,6 +53,8 @@ class Manifest:
             DataError: It does not exist, is not a manifest, is of a newer version, or a row breaks a rule.
         """
         path = Path(path)
+        if path.is_dir():
+            raise DataError("This is a folder", where=path, fix=f"Make a manifest of it: medssl scan {path} -o FILE")
         if not path.is_file():
             raise DataError("There is no such manifest", where=path, fix="Make one with: medssl scan FOLDER -o FILE")
         table, remarks = _read_parquet(path) if path.suffix.lower() == ".parquet" else (read_text_table(path), ())
@@ -85,9 +87,9 @@ class Manifest:
         """
         path = Path(path)
         places = [relative(self.folder / p, path.parent) for p in self.table["path"]]
-        unwritable = next((place for place in places if not is_utf8(place)), None)
+        unwritable = next((place for place in places if not files.is_utf8(place)), None)
         if unwritable is not None:
-            raise DataError("A folder's name is not UTF-8", where=as_utf8(unwritable), fix="Rename the folder")
+            raise DataError("A folder's name is not UTF-8", where=files.as_utf8(unwritable), fix="Rename the folder")
         table = self.table.assign(path=places)
         if path.suffix.lower() == ".csv":
             files.write_bytes(path, table.to_csv(index=False).encode())
@@ -142,16 +144,6 @@ def sample_id(relative_path: str, frame: int | None = None) -> str:
     """Return the id of an image: 16 hexadecimal digits of its path below the scanned folder and its frame."""
     text = relative_path if frame is None else f"{relative_path}\x1f{frame}"
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-
-
-def is_utf8(path: str) -> bool:
-    """Return whether the bytes of a name are text; a file system takes any, a table does not."""
-    return not any("\udc80" <= character <= "\udcff" for character in path)
-
-
-def as_utf8(path: str) -> str:
-    r"""Return a name with the bytes that are no text written as `\xff`."""
-    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def schema_markdown() -> str:

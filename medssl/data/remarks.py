@@ -54,7 +54,7 @@ def with_patients(manifest: Manifest, image_is_patient: bool) -> Manifest:
         return manifest
     count = f"{int(unknown.sum())} of {int((table['status'] == 'ok').sum())} images"
     if not image_is_patient:
-        return manifest.with_remarks(f"{count} have no patient_id: they can be pretrained on, but not split by patient")
+        return manifest.with_remarks(f"{count} have no patient_id: they are left out wherever patients are kept apart")
     patient = table["patient_id"].where(~unknown, table["sample_id"])
     table = typed(table.assign(patient_id=patient))
     return manifest.with_table(table).with_remarks(f"{count} had no patient_id and are taken as one patient each")

@@ -12,7 +12,7 @@ from medssl import files
 from medssl.data.columns import typed
 from medssl.data.label_matching import FILE_KEYS, key_column, posix
 from medssl.data.labels import join_labels
-from medssl.data.manifest import Manifest, absolute, as_utf8, is_utf8, relative, sample_id
+from medssl.data.manifest import Manifest, absolute, relative, sample_id
 from medssl.data.readers import HEAD_BYTES, all_readers, reader_of
 from medssl.data.readers.parts.foreign import judge
 from medssl.data.remarks import leaking_split, several_sites, unstacked, with_patients
@@ -79,19 +79,19 @@ def _rows(paths: list[Path], root: Path, tables: list[Path], progress: Progress 
     found = _files(paths)
     for done, (path, problem) in enumerate(found.items()):
         if progress and done % _EVERY == 0:
-            progress("scan", {"done": done, "total": len(found), "path": as_utf8(str(path))})
+            progress("scan", {"done": done, "total": len(found), "path": files.as_utf8(str(path))})
         if path in tables:
             described: list[dict[str, Any]] = [{"status": "skipped", "reason": "a label table, joined"}]
         else:
             described = [{"status": "unreadable", "reason": problem}] if problem else describe(path)
         place = relative(path, root)
-        if not is_utf8(place):
+        if not files.is_utf8(place):
             described = [{"status": "unreadable", "reason": "its name is not UTF-8; rename it"}]
         for row in described:
             remarks = "; ".join(row.get("remarks") or []) or None
             frame = row.get("frame")
             number = None if frame is None else int(frame)
-            yield row | {"sample_id": sample_id(place, number), "path": as_utf8(place), "remarks": remarks}
+            yield row | {"sample_id": sample_id(place, number), "path": files.as_utf8(place), "remarks": remarks}
     if progress:
         progress("scan", {"done": len(found), "total": len(found), "path": ""})
 

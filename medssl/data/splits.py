@@ -16,19 +16,20 @@ from medssl.errors import DataError
 _HOLDOUT = "medssl held out"
 
 
-def patient_keys(table: pd.DataFrame) -> np.ndarray:
+def patient_keys(table: pd.DataFrame, where: str | None = None) -> np.ndarray:
     """Return one key a row: "site/patient" where the site is known, else "patient".
 
     Numbers like 12 name other people at another hospital, so the site is part of the key.
 
     Raises:
-        DataError: A row has no patient; the first ones are named.
+        DataError: A row has no patient; the first ones are named, with `where` they are from.
     """
     unknown = table["patient_id"].isna().to_numpy(dtype=bool)
     if unknown.any():
         first = ", ".join(table.loc[unknown, "path"].astype(str).iloc[:3])
         raise DataError(
             f"{unknown.sum()} of {len(table)} images have no patient_id, for example {first}",
+            where=where,
             fix="Add a patient_id column to the label table, or scan with --image-is-patient if no two images are of "
             "the same person",
         )
@@ -37,25 +38,27 @@ def patient_keys(table: pd.DataFrame) -> np.ndarray:
     return np.array([f"{s}/{p}" if s else str(p) for s, p in zip(site, patient)], dtype=object)
 
 
-def with_patients_known(manifest: Manifest) -> tuple[Manifest, list[str]]:
+def with_patients_known(manifest: Manifest, *, keep: np.ndarray | None = None) -> tuple[Manifest, list[str]]:
     """Leave out images that could be of any patient, where others have one; where none has, nothing is changed.
 
-    Rows of a given test part stay: they are tested on, never trained on.
+    Args:
+        manifest: The images.
+        keep: A boolean a row: these stay, patient or not.
 
     Returns:
         The rest, and a remark with their number if there are any.
     """
     table = manifest.table
     unknown = table["patient_id"].isna().to_numpy(dtype=bool)
-    test = (table["split"] == "test").fillna(False).to_numpy(dtype=bool)
-    if unknown.all() or not (unknown & ~test).any():
+    out = unknown if keep is None else unknown & ~keep
+    if unknown.all() or not out.any():
         return manifest, []
-    first = ", ".join(table.loc[unknown & ~test, "path"].astype(str).iloc[:3])
+    first = ", ".join(table.loc[out, "path"].astype(str).iloc[:3])
     told = (
-        f"{(unknown & ~test).sum()} of {len(table)} images of '{manifest.name}' have no patient_id ({first}) and are "
-        "left out: they could be of a test patient"
+        f"{out.sum()} of {len(table)} images of '{manifest.name}' have no patient_id ({first}) and are left out: they "
+        "could be of a test patient"
     )
-    return manifest.with_table(table[~unknown | test]), [told]
+    return manifest.with_table(table[~out]), [told]
 
 
 def held_out(manifest: Manifest, fraction: float = 0.3) -> np.ndarray:

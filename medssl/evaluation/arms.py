@@ -176,7 +176,7 @@ def _split(
     if isinstance(arguments, Mapping):
         arms = {name: [Path(run) for run in folders] for name, folders in arguments.items()}
         for name in arms:
-            _check_name(name)
+            check_name(name)
         return arms, []
     named: dict[str, list[Path]] = {}
     plain: list[Path] = []
@@ -185,14 +185,19 @@ def _split(
         if not equals or "/" in name or Path(argument).exists():
             plain.append(Path(argument))
             continue
-        _check_name(name)
+        check_name(name)
         if name in named:
             raise SettingsError(f"The arm '{name}' is given twice", fix=f"Write --arms {name}=RUN,RUN")
         named[name] = [Path(run) for run in folders.split(",") if run]
     return named, plain
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse the name of a built-in arm, and none.
+
+    Raises:
+        SettingsError: It cannot be used.
+    """
     if name in BUILT_IN:
         raise SettingsError(f"The arm name '{name}' is built in", fix="Choose another name before the =")
     if not name.strip():

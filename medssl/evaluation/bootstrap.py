@@ -4,7 +4,7 @@ A cell is one trained model: mode, arm, run, seed, fraction, draw. All cells of 
 patients, so differences between arms are paired. The value of an arm at a fraction is the mean over its cells.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm as normal
+from scipy.stats import t as student
 
 from medssl import discovery
 from medssl.evaluation.resampling import blocks, interval, level_counts, patient_counts
@@ -20,19 +22,61 @@ from medssl.metrics.parts.weighted import Many
 
 Values = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]  # (test set, metric) -> (C,) and (C, R)
 
+_UPPER = 0.975
 RESAMPLES = 10_000
 RESAMPLES_OF_OTHERS = 2_000
 
 
+class Level(NamedTuple):
+    """How a statistic moves when one level alone, label draws or seeds, is resampled.
+
+    Attributes:
+        moved: The statistic in every resample, minus its value, (R,).
+        freedom: Units of the level less one.
+    """
+
+    moved: np.ndarray
+    freedom: int
+
+
 class Distribution(NamedTuple):
-    """A statistic on the test set itself and in every resample, (R,); NaN where it is undefined."""
+    """A statistic on the test set itself and in every resample.
+
+    Attributes:
+        value: On the test set itself.
+        resampled: In every resample of patients, draws and seeds, (R,); NaN where it is undefined.
+        levels: For each level of few units, how it moves the statistic; differences share the level of draws.
+    """
 
     value: float
     resampled: np.ndarray
+    levels: dict[str, Level] = {}
+
+    def minus(self, other: "Distribution") -> "Distribution":
+        """Return the difference in every resample."""
+        return _combined([self, other], np.array([1.0, -1.0]))
+
+    @property
+    def widened(self) -> np.ndarray:
+        """The resamples, moved away from the value as far as draws and seeds are too few to know their spread, (R,).
+
+        The spread of three draws is known with two degrees of freedom only. The degrees of freedom of the whole
+        follow from the shares of its parts in the variance (Satterthwaite, "An approximate distribution of estimates
+        of variance components", Biometrics Bulletin 2, 1946), and resamples are stretched by the ratio of the 97.5 %
+        quantiles of Student's t and of the normal distribution. Patients are taken as many.
+        """
+        parts = [(float(np.var(level.moved)), level.freedom) for level in self.levels.values()]
+        uncertain = sum(variance**2 / freedom for variance, freedom in parts)
+        if not uncertain or not np.isfinite(self.value):
+            return self.resampled
+        freedom = max(1.0, float(np.nanvar(self.resampled)) ** 2 / uncertain)
+        factor = float(student.ppf(_UPPER, freedom) / normal.ppf(_UPPER))
+        least, most = np.floor(np.nanmin(self.resampled)), np.ceil(np.nanmax(self.resampled))
+        return np.clip(self.value + factor * (self.resampled - self.value), least, most)
 
     def row(self) -> dict[str, Any]:
         """Return value, 95 % interval, the number of resamples, and how many of them were undefined and left out."""
-        low, high = interval(self.resampled)
+        low, high = interval(self.widened)
         undefined = int(np.isnan(self.resampled).sum())
         return {
             "value": self.value,
@@ -41,6 +85,25 @@ class Distribution(NamedTuple):
             "resamples": len(self.resampled),
             "undefined": undefined,
         }
+
+
+def mean(parts: Sequence[Distribution]) -> Distribution:
+    """Return the mean of several statistics in every resample; undefined where there are none."""
+    if not parts:
+        return Distribution(float("nan"), np.full(1, np.nan))
+    return _combined(parts, np.full(len(parts), 1 / len(parts)))
+
+
+def _combined(parts: Sequence[Distribution], factors: np.ndarray) -> Distribution:
+    """Return a sum with factors, level by level."""
+    levels: dict[str, Level] = {}
+    for part, factor in zip(parts, factors, strict=True):
+        for name, level in part.levels.items():
+            before = levels.get(name, Level(np.zeros(1), level.freedom))
+            levels[name] = Level(before.moved + factor * level.moved, min(before.freedom, level.freedom))
+    value = float(sum(factor * part.value for part, factor in zip(parts, factors, strict=True)))
+    resampled = np.asarray(sum(factor * part.resampled for part, factor in zip(parts, factors, strict=True)))
+    return Distribution(value, resampled, levels)
 
 
 @dataclass
@@ -112,12 +175,22 @@ class Resampled:
         draw_names, draw = np.unique(test.draws[cells], return_inverse=True)
         seed_names, seed = np.unique(test.seeds[cells], return_inverse=True)
         resamples, shares = resampled.shape[1], 1 / np.bincount(draw)[draw]
-        weights = level_counts(tuple(draw_names), resamples, self.seed, "draws")[:, draw] * shares
+        counts = {"draws": level_counts(tuple(draw_names), resamples, self.seed, "draws")[:, draw]}
+        units = {"draws": len(draw_names)}
         if len(cells) == len(draw_names) * len(seed_names):
-            weights = weights * level_counts(tuple(seed_names), resamples, self.seed, "seeds", arm)[:, seed]
+            name = f"seeds of {arm}"
+            counts[name] = level_counts(tuple(seed_names), resamples, self.seed, "seeds", arm)[:, seed]
+            units[name] = len(seed_names)
+        weights = shares * np.prod(list(counts.values()), axis=0)
         held = np.where(weights.T > 0, resampled, 0.0)
-        mean = np.einsum("cr,rc->r", held, weights) / weights.sum(axis=1)
-        return Distribution(float(np.average(value, weights=shares)), mean)
+        means = np.einsum("cr,rc->r", held, weights) / weights.sum(axis=1)
+        average = float(np.average(value, weights=shares))
+        levels = {
+            name: Level((shares * count) @ value / (shares * count).sum(axis=1) - average, units[name] - 1)
+            for name, count in counts.items()
+            if units[name] > 1
+        }
+        return Distribution(average, means, levels)
 
 
 def resample(

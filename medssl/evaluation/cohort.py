@@ -10,7 +10,7 @@ import pandas as pd
 from medssl import discovery
 from medssl.data.labels import BinaryLabel, binary_label, fold
 from medssl.data.manifest import Manifest
-from medssl.data.splits import patient_keys
+from medssl.data.splits import patient_keys, with_patients_known
 from medssl.data.store import Store, pack
 from medssl.errors import DataError
 from medssl.evaluation.arms import Recipe
@@ -109,6 +109,24 @@ def words_for(manifests: Sequence[Manifest], spec: LabelSpec) -> list[LabelSpec]
                 )
         result.append(LabelSpec(spec.column, kept["positive"], kept["negative"]))
     return result
+
+
+def with_words(spec: LabelSpec, label: BinaryLabel) -> LabelSpec:
+    """Return the words of another manifest: its own where some were given, else those of the first."""
+    if spec.positive is None and spec.negative is None:
+        return replace(spec, positive=[label.positive_name], negative=[label.negative_name])
+    return spec
+
+
+def patients_of(manifest: Manifest) -> tuple[Manifest, list[str]]:
+    """Return the rows whose patient is known, and a remark on those without.
+
+    Raises:
+        DataError: No row has a patient.
+    """
+    known, remarks = with_patients_known(manifest)
+    patient_keys(known.table, manifest.name)
+    return known, remarks
 
 
 def _words(manifest: Manifest, column: str) -> set[str]:

@@ -83,8 +83,8 @@ def _row(
     target = resampled.distribution(mode, test_set, metric, reference, ALL_LABELS)
     points = [resampled.distribution(mode, test_set, metric, arm, fraction) for fraction in fractions]
     value = crossing(fractions, monotone(np.array([[p.value for p in points]])), np.array([target.value]))[0]
-    curves = np.stack([point.resampled for point in points], axis=1)
-    found = crossing(fractions, monotone(curves), target.resampled)
+    curves = np.stack([point.widened for point in points], axis=1)
+    found = crossing(fractions, monotone(curves), target.widened)
     defined = found[~np.isnan(found)]
     low, high = np.quantile(defined, [0.025, 0.975], method="inverted_cdf") if len(defined) else (np.nan, np.nan)
     texts = [_text(number, fractions) for number in (value, low, high)]

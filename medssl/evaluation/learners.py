@@ -62,11 +62,12 @@ class Bench:
         name = digest({"format": FORMAT, "source": source.identity(), "images": _images(cohort)})
         path = self.folder / "features" / f"{name}.npy"
         if name not in self._features:
-            if not path.is_file():
+            values = _kept_features(path, len(cohort))
+            if values is None:
                 values = source.compute(cohort, self.device.target)
                 with files.atomic_path(path) as temporary, temporary.open("wb") as handle:
                     np.save(handle, values)
-            self._features[name] = np.load(path, allow_pickle=False)
+            self._features[name] = values
         return self._features[name]
 
     def label_set(self, rows: np.ndarray) -> str:
@@ -272,6 +273,15 @@ class TrainingLearner:
             found = finetune.search(start, examples, bench.budget, bench.device, bench.seed, bench.hooks)
             files.write_json(path, plain(found))
         return files.read_json(path)
+
+
+def _kept_features(path: Path, images: int) -> np.ndarray | None:
+    """Return features that were kept, or None where there are none or the file is damaged."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return values if isinstance(values, np.ndarray) and len(values) == images else None
 
 
 def scratch(architecture: Architecture) -> TrainingLearner:

@@ -29,7 +29,8 @@ class Difference(NamedTuple):
 
         Reference: Davison and Hinkley, "Bootstrap methods and their application", 1997, chapter 4.
         """
-        values = self.distribution.resampled[np.isfinite(self.distribution.resampled)]
+        values = self.distribution.widened
+        values = values[np.isfinite(values)]
         if not len(values) or not np.isfinite(self.distribution.value):
             return float("nan")
         rarer = min(int((values <= null).sum()), int((values >= null).sum()))
@@ -80,5 +81,4 @@ def difference(
         flag = "; ".join(part for part in (flag, "the arms have no label draw in common") if part)
     first = resampled.distribution(mode, test_set, metric, a, fraction, of_a)
     second = resampled.distribution(mode, test_set, metric, b, fraction, of_b)
-    change = Distribution(first.value - second.value, first.resampled - second.resampled)
-    return Difference(mode, test_set, float(fraction), metric, a, b, change, flag)
+    return Difference(mode, test_set, float(fraction), metric, a, b, first.minus(second), flag)

@@ -1,7 +1,7 @@
 """From manifests to a bench: labels, test sets, the training pool without any test image, and the label draws."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,11 @@ import pandas as pd
 from medssl.chance import key
 from medssl.data.labels import BinaryLabel
 from medssl.data.manifest import Manifest
-from medssl.data.splits import held_out, nested_fractions, with_patients_known
+from medssl.data.splits import held_out, nested_fractions
 from medssl.errors import DataError
 from medssl.evaluation import overlap, shifts
 from medssl.evaluation.arms import Arm, Recipe
-from medssl.evaluation.cohort import Cohort, LabelSpec, Progress, gather, labelled, words_for
+from medssl.evaluation.cohort import Cohort, LabelSpec, Progress, gather, labelled, patients_of, with_words, words_for
 from medssl.evaluation.plan import SweepSettings
 from medssl.evaluation.predictions import SHIFTED
 
@@ -65,7 +65,7 @@ def prepare(
     asked = LabelSpec(settings.label, settings.positive, settings.negative)
     spec, *specs = words_for([data, *ood.values()], asked)
     known, label = labelled(data, spec)
-    known, doubtful = with_patients_known(known)
+    known, doubtful = patients_of(known)
     cohort = gather(data, known.table, "id", "id", recipes, progress)
     pool, test, remarks = split(cohort, known, settings)
     remarks += doubtful
@@ -113,10 +113,7 @@ def out_of_distribution(
     manifest: Manifest, name: str, spec: LabelSpec, label: BinaryLabel, recipes: Sequence[Recipe], progress: Progress
 ) -> tuple[Cohort, list[str]]:
     """Return a test set of another place: its rows with split 'test', or all of them where there are none."""
-    if spec.positive is None and spec.negative is None:
-        spec = replace(spec, positive=[label.positive_name], negative=[label.negative_name])
-    known, _ = labelled(manifest, spec)
-    known, doubtful = with_patients_known(known)
+    known, doubtful = patients_of(labelled(manifest, with_words(spec, label))[0])
     given = (known.table["split"] == "test").fillna(False).to_numpy(bool)
     chosen = known.table[given] if given.any() else known.table
     cohort = gather(manifest, chosen.reset_index(drop=True), name, "ood", recipes, progress)

@@ -7,10 +7,9 @@ them, so that means over shifts and differences from the unchanged images are pa
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from medssl.evaluation.bootstrap import Distribution, Resampled, resample
+from medssl.evaluation.bootstrap import Distribution, Resampled, mean, resample
 from medssl.evaluation.predictions import SHIFTED
 from medssl.evaluation.shifts import SHIFTS
 
@@ -78,21 +77,21 @@ def _headline(
 ) -> dict[str, Any]:
     mode, arm, fraction = place
     unseen = [name for name in names if name not in seen.get(arm, ())]
-    clean, mean = _value(resampled, place, "id"), _mean(resampled, place, unseen)
+    clean, unseen_mean = _value(resampled, place, "id"), _mean(resampled, place, unseen)
     result = {
         "mode": mode,
         "arm": arm,
         "fraction": fraction,
         "unchanged": clean.value,
-        "unseen": mean.row(),
+        "unseen": unseen_mean.row(),
         "unseen_shifts": unseen,
-        "drop": _minus(mean, clean).row(),
+        "drop": unseen_mean.minus(clean).row(),
         "against": None,
     }
     if arm != reference and resampled.has(mode, "id", reference, fraction):
         both = [name for name in unseen if name not in seen.get(reference, ())]
         other = _mean(resampled, (mode, reference, fraction), both)
-        difference = _minus(_mean(resampled, place, both), other).row()
+        difference = _mean(resampled, place, both).minus(other).row()
         result["against"] = {"arm": reference, "shifts": both, **difference}
     return result
 
@@ -105,11 +104,4 @@ def _value(resampled: Resampled, place: tuple[str, str, float], test: str) -> Di
 def _mean(resampled: Resampled, place: tuple[str, str, float], names: Sequence[str]) -> Distribution:
     """Return the mean over all severities of some shifts; undefined where there are none."""
     tests = [test for test in resampled.tests if test.rpartition(" ")[0] in names]
-    found = [_value(resampled, place, test) for test in tests]
-    if not found:
-        return Distribution(float("nan"), np.full(1, np.nan))
-    return Distribution(float(np.mean([one.value for one in found])), np.mean([one.resampled for one in found], axis=0))
-
-
-def _minus(a: Distribution, b: Distribution) -> Distribution:
-    return Distribution(a.value - b.value, a.resampled - b.resampled)
+    return mean([_value(resampled, place, test) for test in tests])

@@ -14,10 +14,10 @@ import pandas as pd
 from medssl import files
 from medssl.data.manifest import Manifest
 from medssl.evaluation import plan, shifts
-from medssl.evaluation.arms import BUILT_IN, Arm, open_arms
+from medssl.evaluation.arms import BUILT_IN, Arm, check_name, open_arms
 from medssl.evaluation.bootstrap import RESAMPLES
 from medssl.evaluation.cells import CellFolder
-from medssl.evaluation.cohort import LabelSpec, Progress, labelled, words_for
+from medssl.evaluation.cohort import LabelSpec, Progress, labelled, patients_of, with_words, words_for
 from medssl.evaluation.computing import Interrupt, compute, entries, plan_cells
 from medssl.evaluation.conclusion import conclude
 from medssl.evaluation.learners import Bench
@@ -109,6 +109,7 @@ def sweep(
         device=device, label=label, positive=positive or None, negative=negative or None, draws=draws, mode=mode,
         seed=seed, checkpoint=checkpoint, margin=margin,
     )  # fmt: skip
+    _check_labels(settings, data, others)
     folder = plan.choose_folder(settings, None if out is None else Path(out), resume)
     tell = progress or _silent
     total = len(settings.fractions) * draws * (sum(len(arm.runs) for arm in opened) + len(BUILT_IN))
@@ -135,12 +136,24 @@ def check(arms: Sequence[str], manifest: Path, label: str, *, ood: Sequence[str 
 
     Raises:
         SettingsError: A name or value is not valid.
-        DataError: A manifest cannot be read, or has no such label.
+        DataError: A manifest cannot be read, or has no such label or no patients.
     """
+    for name in arms:
+        check_name(name)
     unknown = [Arm(name, ()) for name in arms]
     settings, data, others = _planned(unknown, manifest, ood, label=label, **asked)
+    _check_labels(settings, data, others)
+
+
+def _check_labels(settings: SweepSettings, data: Manifest, others: Mapping[str, Manifest]) -> None:
+    """Look whether every manifest has the label and knows its patients, before any image is read."""
     spec = LabelSpec(settings.label, settings.positive, settings.negative)
-    labelled(data, words_for([data, *others.values()], spec)[0])
+    manifests = [data, *others.values()]
+    first, *specs = words_for(manifests, spec)
+    known, label = labelled(data, first)
+    patients_of(known)
+    for other, words in zip(others.values(), specs, strict=True):
+        patients_of(labelled(other, with_words(words, label))[0])
 
 
 def _planned(

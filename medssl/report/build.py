@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from medssl.errors import DataError
+from medssl.errors import DataError, SettingsError
 from medssl.report import page, run, sweep
 
 NAME = "report.html"
@@ -19,10 +19,13 @@ def report(folder: Path, out: Path | None = None) -> Path:
         The path of the page.
 
     Raises:
+        SettingsError: The page's name does not end in .html.
         DataError: The folder is neither, or its files are damaged.
         StorageError: The page could not be written.
     """
     folder = Path(folder)
+    if out is not None and Path(out).suffix.lower() not in (".html", ".htm"):
+        raise SettingsError(f"A report is an HTML page, but got '{out}'", fix="Give a name that ends in .html")
     return (sweep_report if is_sweep(folder) else run_report)(folder, out)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from medssl import kept
+from medssl.errors import DataError
 from medssl.kept import NUMBER, TEXT
 from medssl.report import arms
 from medssl.report.words import known
@@ -65,6 +66,8 @@ class Sweep:
         """
         where = path / "results.json"
         results = kept.mapping(where)
+        if "scores" not in results:
+            raise DataError("There are no scores in the results", where=where, fix="Compute them again with --anew")
         shifts = results.get("shifts")
         shifts = shifts if isinstance(shifts, dict) else {}
         return cls(

@@ -71,7 +71,10 @@ def load(folder: Path) -> dict[str, Any]:
         DataError: A file is missing or damaged.
     """
     verify_folder(folder)
-    return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+    try:
+        return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises anything on foreign bytes
+        raise DataError("The state cannot be read", where=folder / "state.pt") from error
 
 
 def newest(run: Path) -> tuple[dict[str, Any] | None, list[str]]:

@@ -145,15 +145,15 @@ def measure(settings: PretrainSettings, device: Device) -> estimate.Cost:
 
 def write_beginning(run: Path, prepared: Prepared, request: dict[str, Any]) -> Prepared:
     """Write what is known before the first step, and the manifest if it was made for this run."""
+    source = prepared.source
+    record = provenance.begin(prepared.settings, source, prepared.device, request, source.remarks)
+    files.write_json(run / runs.PROVENANCE, record)  # first, since it marks the folder as a run's
     if prepared.source.scanned:
         prepared.source.manifest.save(run / runs.MANIFEST)
     prepared = with_kept_manifest(run, prepared)
-    files.write_text(run / runs.SETTINGS, to_text(prepared.settings))
     choices = {name: [choice.value, choice.source] for name, choice in prepared.choices.items()}
     files.write_json(run / runs.CHOICES, choices)
-    source = prepared.source
-    record = provenance.begin(prepared.settings, source, prepared.device, request, source.remarks)
-    files.write_json(run / runs.PROVENANCE, record)
+    files.write_text(run / runs.SETTINGS, to_text(prepared.settings))
     return prepared
 
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from medssl import files
-from medssl.errors import DataError, SettingsError
+from medssl import files, kept
+from medssl.errors import DataError, SettingsError, nearest
 from medssl.settings import flat
 from medssl.training.settings import read
 
@@ -40,6 +40,16 @@ def has_begun(run: Path) -> bool:
     return (run / SETTINGS).is_file() and (run / PROVENANCE).is_file()
 
 
+def check_logs(run: Path) -> None:
+    """Look whether what a report needs of a run can be read, before hours are spent on going on with it.
+
+    Raises:
+        DataError: A file is damaged.
+    """
+    kept.mapping(run / CHOICES)
+    kept.lines(run / LOG)
+
+
 @contextmanager
 def begun(run: Path) -> Iterator[None]:
     """Take away what the block wrote into a new run when it fails before there is a checkpoint.
@@ -64,7 +74,9 @@ def record(run: Path) -> dict[str, Any]:
     """
     found = files.read_mapping(run / PROVENANCE)
     manifest = found.get("manifest")
-    if not isinstance(manifest, dict) or "hash" not in manifest or not found.get("stages"):
+    stages, remarks = found.get("stages"), found.get("remarks")
+    whole = isinstance(manifest, dict) and "hash" in manifest and isinstance(remarks, list)
+    if not whole or not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages) or not stages:
         raise DataError("The record of the run is damaged", where=run / PROVENANCE, fix="Start a new run")
     return found
 
@@ -109,18 +121,23 @@ def settings_to_resume(run: Path, asked: dict[str, Any]) -> dict[str, Any]:
     Raises:
         SettingsError: A value differs from the run's.
     """
-    kept = read(run / SETTINGS)
-    values = flat(kept)
+    old = read(run / SETTINGS)
+    if not isinstance(old.get("modality"), str):
+        raise DataError("The settings of the run are damaged", where=run / SETTINGS, fix="Start a new run")
+    values = flat(old)
+    request = record(run).get("request")
+    begun = flat(request["settings"]) if isinstance(request, dict) and isinstance(request.get("settings"), dict) else {}
     for name, value in flat(asked).items():
-        if name in values and values[name] != value and not _same_file(name, values[name], value):
+        if name not in values:
+            guess = nearest(name, values)
+            hint = f"; did you mean '{guess}'" if guess else ""
             raise SettingsError(
-                f"The run has {name}={values[name]}, but {value} is asked for",
+                f"The run has no setting '{name}'{hint}", where=run, fix="Resume without changes, or start a new run"
+            )
+        if value not in (values[name], begun.get(name, values[name])):  # a scanned folder became a manifest
+            raise SettingsError(
+                f"The run has {name}={begun.get(name, values[name])}, but {value} is asked for",
                 where=run,
                 fix="Resume without changes, or start a new run",
             )
-    return kept
-
-
-def _same_file(name: str, kept: Any, asked: Any) -> bool:
-    """Accept the folder that was scanned for the run in place of the manifest made of it."""
-    return name == "data.manifest" and kept is not None and asked is not None and Path(kept).name == MANIFEST
+    return old

@@ -6,13 +6,15 @@ files (`mae`, `vit`) and are checked by the classes in those files.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from medssl import backbones, discovery
 from medssl.errors import DataError, SettingsError, unknown_name
 from medssl.settings import Settings, dump_yaml, load_yaml, merged, validate
+
+_Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataSettings(Settings):
@@ -32,14 +34,14 @@ class DataSettings(Settings):
 class TrainSettings(Settings):
     """How long, how fast and on what."""
 
-    epochs: int = Field(default=100, ge=1, description="passes over the images")
+    epochs: int = Field(default=100, ge=1, le=1_000_000, description="passes over the images")
     batch_size: int = Field(default=64, ge=1, description="images a step, over all processes")
     base_learning_rate: float = Field(default=1.5e-4, gt=0, description="learning rate for a batch of 256")
     learning_rate: float | None = Field(
         default=None, gt=0, description="peak; none means base_learning_rate x batch / 256"
     )
     weight_decay: float = Field(default=0.05, ge=0, description="none on norms, biases and tokens")
-    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's running averages")
+    betas: tuple[_Share, _Share] = Field(default=(0.9, 0.95), description="AdamW's running averages")
     warmup_epochs: float = Field(default=5, ge=0, description="epochs in which the learning rate rises from 0")
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     seed: int = Field(default=0, ge=0, description="everything random follows from it")

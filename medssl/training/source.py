@@ -18,7 +18,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
 from medssl.data.splits import held_out, patient_keys, with_patients_known
 from medssl.data.store import Store
-from medssl.errors import DataError
+from medssl.errors import DataError, SettingsError
 from medssl.training.recorder import Progress
 from medssl.training.settings import DataSettings
 
@@ -69,7 +69,8 @@ def open_source(data: DataSettings, modality: str, progress: Progress | None = N
             fix="Look at the columns `status` and `reason` of `medssl scan`'s manifest",
         )
     gone = _gone(usable)
-    usable, doubtful = with_patients_known(usable) if data.holdout else (usable, [])
+    given = (usable.table["split"] == "test").fillna(False).to_numpy(dtype=bool)
+    usable, doubtful = with_patients_known(usable, keep=given) if data.holdout else (usable, [])
     held = _held(usable, data.holdout)
     chosen = usable.table["sample_id"].isin(usable.where(data.where).table["sample_id"]).to_numpy(dtype=bool)
     kept = usable.with_table(usable.table[chosen | held])
@@ -80,6 +81,8 @@ def open_source(data: DataSettings, modality: str, progress: Progress | None = N
             where=manifest.name,
             fix="Widen data.where, or use all images with --set data.holdout=0",
         )
+    if label is None and (data.positive or data.negative):
+        raise SettingsError("Words of a label are given, but no label", where="data.label", fix="Add --label COLUMN")
     labels, positive = _labels(kept, label, data)
     known = set(labels[~held & np.isfinite(labels)])
     if data.label is not None and len(known) < 2:
@@ -90,7 +93,7 @@ def open_source(data: DataSettings, modality: str, progress: Progress | None = N
         )
     remarks = [builtin.SENTENCE] if synthetic else []
     remarks += [*([gone] if gone else []), *doubtful]
-    remarks += [f"{held.sum()} of {len(kept)} images belong to test patients and are left out"] if held.any() else []
+    remarks += [f"{held.sum()} of {len(kept)} images belong to the test part and are left out"] if held.any() else []
     return Source(kept, held, label, labels, positive, synthetic, scanned, (*manifest.remarks, *remarks))
 
 
@@ -125,14 +128,16 @@ def _gone(usable: Manifest) -> str:
 
 
 def _held(usable: Manifest, share: float) -> np.ndarray:
-    """Return the test part: rows of test patients, whether a split is given or drawn."""
+    """Return the test part: rows of test patients, whether a split is given or drawn; nothing for a share of 0."""
     table = usable.table
+    if not share:
+        return np.zeros(len(table), dtype=bool)
     given = (table["split"] == "test").fillna(False).to_numpy(dtype=bool)
     unknown = table["patient_id"].isna().to_numpy(dtype=bool)
     if given.any():
         keys = _keys(table)
         return given | (np.isin(keys, keys[given]) & ~unknown)
-    if share and unknown.any():
+    if unknown.any():
         first = ", ".join(table.loc[unknown, "path"].astype(str).iloc[:3])
         raise DataError(
             f"{unknown.sum()} of {len(table)} images have no patient_id ({first}), so no test part can be set aside",

@@ -77,6 +77,25 @@ def test_errors_are_one_sentence_and_an_exit_code(error, code, text):
     assert "Traceback" not in result.output
 
 
+def test_an_error_of_the_operating_system_is_no_bug():
+    def command():
+        raise PermissionError(13, "Permission denied", "/secret/m.parquet")
+
+    application = typer.Typer()
+    application.command()(main.guarded(command))
+    result = runner.invoke(application)
+    assert result.exit_code == 74
+    assert result.stderr == (
+        "medssl: Permission denied (/secret/m.parquet). Choose another place, or ask who owns it.\n"
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes as a name")
+def test_an_argument_that_is_not_utf8_is_refused():
+    done = medssl("scan", os.fsdecode(b"f\xf6lder"))
+    assert (done.returncode, done.stderr) == (2, "medssl: 'f\\xf6lder' is not UTF-8. Rename the file or folder.\n")
+
+
 def test_debug_shows_the_traceback():
     app = typer.Typer()
 

@@ -34,6 +34,19 @@ def test_a_line_shows_loss_speed_waiting_and_time_left(capsys, monkeypatch):
     )
 
 
+def test_the_time_left_of_a_second_run_is_its_own(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines = progress.Lines(every=5)
+    for begin in (0.0, 1000.0):
+        now[0] = begin
+        lines("start", {"step": 0, "total": 100})
+        now[0] = begin + 10
+        lines("pulse", {"step": 10, "total": 100})
+        assert capsys.readouterr().err.splitlines()[-1] == "training 10/100 | 2 min left"
+        lines("pulse", {"step": 100, "total": 100})
+
+
 def test_a_line_of_the_log_brings_figures_and_the_pulse_after_it_shows_them(capsys):
     lines = progress.Lines(every=0)
     lines("step", {"step": 5, "loss": 1.0})

@@ -32,6 +32,20 @@ def test_another_place(run, tmp_path):
     assert not (run / "report.html").exists()
 
 
+def test_a_table_is_not_replaced_by_a_page(run, tmp_path):
+    (tmp_path / "mine.csv").write_text("precious")
+    result = _invoke(run, "-o", tmp_path / "mine.csv")
+    assert result.exit_code == 2
+    assert (tmp_path / "mine.csv").read_text() == "precious"
+
+
+def test_a_place_below_a_file_is_one_sentence(run, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    result = _invoke(run, "-o", tmp_path / "file" / "page.html")
+    assert result.exit_code == 74
+    assert "bug" not in result.output
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     result = _invoke(tmp_path / "nowhere")
     assert result.exit_code == 65

@@ -44,6 +44,22 @@ def test_where_keeps_some(archive, tmp_path):
     assert len(Manifest.load(tmp_path / "m.parquet").usable()) == 2
 
 
+def test_a_label_table_is_never_replaced_by_the_manifest(archive):
+    before = (archive / "labels.csv").read_text()
+    done = run(archive, "--labels", archive / "labels.csv", "-o", archive / "labels.csv", "--overwrite")
+    assert done.exit_code == 2
+    assert "which it is made of" in done.output
+    assert (archive / "labels.csv").read_text() == before
+
+
+def test_words_of_split_that_no_command_knows_are_refused_with_their_row(archive, tmp_path):
+    (archive / "labels.csv").write_text("file,split\n0.png,train\n1.png,Test\n")
+    done = run(archive, "--labels", archive / "labels.csv", "-o", tmp_path / "m.parquet")
+    assert done.exit_code == 65
+    assert "'Test' in column 'split', row 2 below the header" in done.output
+    assert "labels.csv" in done.output
+
+
 def test_a_manifest_is_not_written_over_unless_asked(archive, tmp_path):
     out = tmp_path / "out" / "m.csv"
     assert run(archive, "-o", out).exit_code == 0

@@ -282,3 +282,11 @@ def test_two_processes_pack_once_and_agree(tmp_path: Path) -> None:
 def test_repeated_content_is_told_apart_by_the_ids_not_the_order() -> None:
     assert unique_content(["x", "y", "x", "x"], ["c", "d", "a", "b"]) == ["x#2", "y", "x", "x#1"]
     assert unique_content(["x", "x"], ["b", "a"]) == unique_content(["x", "x"], ["a", "b"])[::-1]
+
+
+def test_a_file_written_over_is_refused_at_opening(manifest: Manifest) -> None:
+    store = pack(manifest, corner, PARTS)
+    content = (store.folder / "images.npy").read_bytes()
+    (store.folder / "images.npy").write_bytes(content[:128] + b"\xff" * (len(content) - 128))
+    with pytest.raises(DataError, match=r"sample s\d is not what was packed"):
+        pack(manifest, corner, PARTS)

@@ -292,6 +292,24 @@ def test_an_image_of_the_other_place_in_training_is_found_by_its_pixels(argument
         sweep(**{**arguments, "ood": [twin]}, out=tmp_path / "sweep")
 
 
+def test_another_place_without_patients_is_named(arguments, make_cohort, tmp_path):
+    path = make_cohort(tmp_path / "nobody", patients=8, seed=3, site="nobody")
+    loaded = Manifest.load(path)
+    loaded.with_table(loaded.table.assign(patient_id=None)).save(tmp_path / "nobody" / "strangers.parquet")
+    with pytest.raises(DataError, match=r"16 of 16 images have no patient_id.*\(strangers\)"):
+        sweep(**{**arguments, "ood": [tmp_path / "nobody" / "strangers.parquet"]}, out=tmp_path / "sweep", dry_run=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\x93NUMPY"])
+def test_damaged_features_are_computed_again(arguments, finished, tmp_path, computed, content):
+    out = shutil.copytree(finished.folder, tmp_path / "sweep")
+    (out / "results.json").unlink()
+    for path in [*(out / "features").iterdir(), *(out / "cells").glob("*.json")]:
+        path.write_bytes(content)
+    done = sweep(**arguments, out=out, resume=True)
+    pd.testing.assert_series_equal(scores_of(done.predictions), scores_of(finished.predictions))
+
+
 def test_rows_of_the_other_place_that_are_a_test_part_are_used_alone(arguments, make_cohort, tmp_path):
     path = make_cohort(tmp_path / "other", patients=8, seed=3, site="other")
     loaded = Manifest.load(path)
@@ -307,6 +325,9 @@ def test_rows_of_the_other_place_that_are_a_test_part_are_used_alone(arguments, 
         ({"label": "findng"}, SettingsError, "Unknown label column 'findng'.*Did you mean 'finding'"),
         ({"fractions": [1, 100]}, DataError, "1 % of .* patients"),
         ({"positive": ["maybe"]}, SettingsError, "'maybe' does not occur"),
+        ({"positive": ["maybe"], "dry_run": True}, SettingsError, "'maybe' does not occur"),
+        ({"positive": ["yes", "no"]}, SettingsError, "Every word of the label is in one class: no, yes"),
+        ({"device": "gpu"}, SettingsError, "Unknown device 'gpu'"),
     ],
 )
 def test_bad_input_is_said_in_one_sentence(arguments, tmp_path, changes, error, said):

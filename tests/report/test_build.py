@@ -331,7 +331,7 @@ _ROW = {"mode": "probe", "test_set": "id", "domain": "id", "arm": "mae", "metric
 
 @pytest.mark.parametrize(
     "content",
-    [[], {"scores": 3}, {"scores": [{"arm": "mae"}]}, {"scores": [3]}, "{",
+    [[], {}, {"label": 1}, {"scores": 3}, {"scores": [{"arm": "mae"}]}, {"scores": [3]}, "{",
      {"scores": [{**_ROW, "value": "0.9"}]}, {"scores": [{**_ROW, "arm": 3}]}],
 )  # fmt: skip
 def test_damaged_results_are_named(tmp_path, sweep_folder, content):

@@ -50,6 +50,18 @@ def test_a_damaged_one_is_passed_over_with_a_remark(tmp_path):
         checkpoint.load(checkpoint.path_of(tmp_path, 2))
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_foreign_bytes_are_passed_over_whatever_the_list_of_files_says(tmp_path, listed):
+    checkpoint.save(tmp_path, {"step": 1, "value": torch.ones(2)})
+    folder = checkpoint.save(tmp_path, {"step": 2, "value": torch.ones(2)})
+    (folder / "state.pt").write_bytes(b"PK foreign")
+    content = {"state.pt": {"bytes": 10, "sha256": files.sha256(folder / "state.pt")}} if listed else {}
+    files.write_json(folder / files.MANIFEST, content)
+    state, remarks = checkpoint.newest(tmp_path)
+    assert state["step"] == 1
+    assert "step-00000002 was passed over" in remarks[0]
+
+
 def test_none_is_none(tmp_path):
     assert checkpoint.newest(tmp_path) == (None, [])
 

@@ -97,7 +97,7 @@ class TestFinished:
         assert not test_patients & set(used["patient_key"])
         assert set(used["sample_id"]) == set(table.table["sample_id"][~held])
         assert used["pixel_hash"].notna().all()
-        assert any(f"{held.sum()} of 24 images belong to test patients" in text for text in run.provenance["remarks"])
+        assert any(f"{held.sum()} of 24 images belong to the test part" in text for text in run.provenance["remarks"])
 
     def test_the_log_has_steps_and_looks(self, finished):
         run, _, _ = finished
@@ -205,6 +205,9 @@ def test_a_given_test_part_is_kept_and_its_patients_other_images_are_dropped(man
     split = ["test" if i in (0, 4) else "train" for i in range(24)]
     given = table.with_table(table.table.assign(split=pd.array(split, dtype=table.table["split"].dtype)))
     given.save(tmp_path / "given.parquet")
+    everything = pretrain("oct", "mae", data=tmp_path / "given.parquet", settings=small, out=tmp_path / "everything")
+    assert len(pd.read_parquet(everything.folder / "pretrained_on.parquet")) == 24  # holdout is 0 here
+    small["data"]["holdout"] = 0.3
     run = pretrain("oct", "mae", data=tmp_path / "given.parquet", settings=small, out=tmp_path / "run")
     used = pd.read_parquet(run.folder / "pretrained_on.parquet")
     assert len(used) == 20
@@ -569,3 +572,66 @@ def test_images_without_a_patient_are_left_out_and_counted(manifest, small, tmp_
     small["data"]["holdout"] = 0
     everything = pretrain("oct", "mae", data=data, settings=small, out=tmp_path / "everything")
     assert len(pd.read_parquet(everything.folder / "pretrained_on.parquet")) == 24
+
+
+def test_going_on_in_another_folder_of_images_is_refused(manifest, small, tmp_path):
+    first = archive_of(manifest, tmp_path / "first").parent
+    second = archive_of(manifest, tmp_path / "second").parent
+    with pytest.raises(StoppedError):
+        pretrain("oct", "mae", data=first, settings=small, out=tmp_path / "run", progress=stopping_at(2))
+    with pytest.raises(SettingsError, match=r"data\.manifest=.*first, but .*second is asked for"):
+        pretrain("oct", "mae", data=second, settings=small, out=tmp_path / "run", resume=True)
+    assert pretrain("oct", "mae", data=first, settings=small, out=tmp_path / "run", resume=True).provenance["finished"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train": {"epoch": 2}}, r"no setting 'train\.epoch'; did you mean 'train\.epochs'"),
+        ({"nosuch": {"thing": 1}}, r"no setting 'nosuch\.thing'"),
+        ({"train": {"epochs": 9}}, r"train\.epochs=3, but 9 is asked for"),
+    ],
+)
+def test_a_finished_run_is_not_passed_off_as_another(finished, manifest, change, said):
+    run, _, _ = finished
+    with pytest.raises(SettingsError, match=said):
+        pretrain("oct", "mae", data=manifest, settings=change, out=run.folder, resume=True)
+
+
+def test_a_kill_while_the_beginning_is_written_blocks_nothing(manifest, small, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in (".lock", ".owner.txt.1.part", ".provenance.json.1.part"):
+        (run / name).touch()
+    with pytest.raises(StoppedError):
+        pretrain("oct", "mae", data=manifest, settings=small, out=run, progress=stopping_at(2))
+    for name in ("settings.yaml", "choices.json", "metrics.jsonl", "pretrained_on.parquet"):
+        (run / name).unlink()
+    shutil.rmtree(run / "checkpoints")
+    assert pretrain("oct", "mae", data=manifest, settings=small, out=run, resume=True).provenance["finished"]
+
+
+@pytest.mark.parametrize(("name", "content"), [("metrics.jsonl", b"\xff\xfe noise\n"), ("choices.json", b"[]")])
+def test_what_the_report_needs_is_looked_at_before_hours_are_spent(manifest, small, tmp_path, name, content):
+    stopped(manifest, small, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(content)
+    steps = []
+    with pytest.raises(DataError, match=name):
+        pretrain(
+            "oct", "mae", data=manifest, settings=small, out=tmp_path / "run", resume=True,
+            progress=lambda kind, values: steps.append(kind) if kind == "pulse" else None,
+        )  # fmt: skip
+    assert not steps
+
+
+def test_a_report_that_is_gone_is_written_again(finished, manifest):
+    run, _, settings = finished
+    (run.folder / "report.html").unlink()
+    pretrain("oct", "mae", data=manifest, settings=settings, out=run.folder, resume=True)
+    assert (run.folder / "report.html").is_file()
+
+
+def test_words_of_a_label_without_a_label_are_refused(manifest, small, tmp_path):
+    small["data"]["positive"] = ["yes"]
+    with pytest.raises(SettingsError, match=r"no label.*--label"):
+        pretrain("oct", "mae", data=manifest, settings=small, out=tmp_path / "run")

@@ -25,6 +25,12 @@ def test_defaults_are_complete_and_survive_yaml():
         ({"train": {"epoch": 3}}, r"Unknown setting 'train\.epoch'.*Did you mean 'epochs'"),
         ({"train": {"epochs": 0}}, r"'train\.epochs'.*greater than or equal to 1.*got 0"),
         ({"train": {"seed": "x"}}, r"'train\.seed'.*'x'"),
+        ({"train": {"betas": [2, 3]}}, r"'train\.betas\.0'.*less than 1"),
+        *(
+            ({"train": {name: float("inf")}}, rf"'train\.{name}'.*finite")
+            for name in ("learning_rate", "weight_decay", "clip_norm", "warmup_epochs", "checkpoint_minutes")
+        ),
+        ({"train": {"epochs": 10**20}}, r"'train\.epochs'"),
         ({"data": {"holdout": 1}}, r"'data\.holdout'.*less than 1"),
         ({"mae": {"mask_ratio": 1.5}}, r"'mae\.mask_ratio'.*less than 1.*1\.5"),
         ({"mae": {"mask": 0.5}}, r"Unknown setting 'mae\.mask'.*Did you mean 'mask_ratio'"),

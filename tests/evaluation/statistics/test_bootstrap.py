@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 from sklearn import metrics as sklearn_metrics
 
 from medssl import discovery
@@ -173,13 +174,48 @@ def test_e05_the_interval_is_quantiles(cases, cell) -> None:
 
 def test_coverage_is_roughly_right() -> None:
     simulate = runpy.run_path(str(COVERAGE))["simulate"]
-    clustered, naive = simulate(studies=30, patients=40, resamples=250, seed=0)
-    assert clustered >= 0.85
-    assert naive < clustered
+    found = simulate(studies=30, patients=40, resamples=250, seed=0)
+    assert found.held >= 0.85
+    assert found.naive < found.held
+    assert found.held + found.above + found.below == pytest.approx(1)
 
 
 @pytest.mark.bench
 def test_coverage_over_many_studies() -> None:
     simulate = runpy.run_path(str(COVERAGE))["simulate"]
-    clustered, _ = simulate(studies=1000, patients=200, resamples=1000, seed=1)
-    assert 0.92 <= clustered <= 0.98
+    found = simulate(studies=1000, patients=200, resamples=1000, seed=1)
+    assert 0.92 <= found.held <= 0.98
+
+
+def test_few_draws_widen_the_interval_by_the_degrees_of_freedom_of_the_whole() -> None:
+    """Satterthwaite by hand: a tenth of the variance is known with two degrees of freedom, the rest with many."""
+    rng = np.random.default_rng(0)
+    draws, patients = rng.normal(0, 0.01, 20_000), rng.normal(0, 0.03, 20_000)
+    found = bootstrap.Distribution(0.8, 0.8 + draws + patients, {"draws": bootstrap.Level(draws, 2)})
+    share = np.var(draws) / np.var(draws + patients)
+    freedom = 2 / share**2
+    factor = student.ppf(0.975, freedom) / 1.959964
+    assert freedom == pytest.approx(200, rel=0.1)
+    row = found.row()
+    low, high = np.quantile(found.resampled, [0.025, 0.975])
+    assert row["low"] == pytest.approx(0.8 - factor * (0.8 - low), abs=1e-6)
+    assert row["high"] == pytest.approx(0.8 + factor * (high - 0.8), abs=1e-6)
+    alone = bootstrap.Distribution(0.8, 0.8 + draws, {"draws": bootstrap.Level(draws, 2)}).row()
+    assert alone["high"] - 0.8 == pytest.approx(4.303 * 0.01, rel=0.05)
+    unknown = bootstrap.Distribution(0.8, 0.8 + draws).row()
+    assert unknown["high"] - 0.8 == pytest.approx(1.96 * 0.01, rel=0.05)
+
+
+def test_what_arms_share_cancels_in_the_widening_of_their_difference() -> None:
+    shared = np.random.default_rng(1).normal(0, 0.02, 1000)
+    one, other = (
+        bootstrap.Distribution(value, value + shared, {"draws": bootstrap.Level(shared, 2)}) for value in (0.6, 0.5)
+    )
+    assert one.minus(other).row()["low"] == pytest.approx(0.1)
+    assert bootstrap.mean([one, other]).widened == pytest.approx(one.widened - 0.05)
+
+
+def test_no_limit_leaves_what_a_metric_can_be() -> None:
+    values = np.clip(np.random.default_rng(2).normal(0.97, 0.02, 1000), None, 1.0)
+    found = bootstrap.Distribution(0.97, values, {"seeds": bootstrap.Level(values - 0.97, 1)})
+    assert found.row()["high"] == 1
