@@ -68,7 +68,7 @@ def conclude(
 def rebuild(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Write `results.json` from `predictions.parquet` and `facts.json` alone; return the table and the results.
 
-    The same two files give the same results on any machine, without images, runs or training.
+    The same two files give the same results anywhere (to ten digits), without images, runs or training.
 
     Raises:
         DataError: One of the two is missing or damaged.
@@ -95,9 +95,18 @@ def rebuild(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         "shifts": shift_results(table, facts["seen"], **asked) if len(shifted) else None,
         "remarks": [*facts["remarks"], *found["statistics"]["remarks"]],
     }
-    results = plain(results)
+    results = _rounded(plain(results))
     files.write_json(folder / RESULTS, results)
     return table, results
+
+
+def _rounded(value: Any) -> Any:
+    """Return floats with ten significant digits: the sixteenth depends on how many threads add up."""
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def validation_in_words(settings: SweepSettings) -> str:

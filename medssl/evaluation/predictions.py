@@ -71,8 +71,12 @@ def save(table: pd.DataFrame, path: Path, *, positive: str, negative: str) -> No
     """Write the table to Parquet, whole or not at all, with the names of the two classes in its metadata."""
     metadata = {"medssl.positive": positive, "medssl.negative": negative}
     arrow = pa.Table.from_pandas(validate(table, path), schema=SCHEMA, preserve_index=False)
-    with atomic_path(path) as temporary:
-        pq.write_table(arrow.replace_schema_metadata(metadata), temporary)
+    words = [name for name in SCHEMA.names if name != "score"]
+    with atomic_path(path) as temporary:  # a third smaller than as Parquet's writers have it by themselves
+        pq.write_table(
+            arrow.replace_schema_metadata(metadata), temporary, compression="zstd", use_dictionary=words,
+            use_byte_stream_split=["score"],
+        )  # fmt: skip
 
 
 def load(path: Path) -> pd.DataFrame:

@@ -21,7 +21,15 @@ def sentence(row: dict[str, Any], comparisons: int) -> str:
         row: A row of `medssl.evaluation.statistics`, with its word, values, interval, trivial arms and equivalence.
         comparisons: How many comparisons the correction was for.
     """
-    parts = [_finding(row), _size(row, comparisons), *_trivial(row), _equivalence(row), _cut_short(row), _caution(row)]
+    parts = [
+        _finding(row),
+        _size(row, comparisons),
+        _chance(row),
+        *_trivial(row),
+        _equivalence(row),
+        _cut_short(row),
+        _caution(row),
+    ]
     return " ".join(part for part in parts if part)
 
 
@@ -65,6 +73,13 @@ def _size(row: dict[str, Any], comparisons: int) -> str:
     if word == UNDECIDED:
         return "The interval is too wide to tell; more test patients or more label draws would narrow it."
     return ""
+
+
+def _chance(row: dict[str, Any]) -> str:
+    """Say where what helps, or may, is not shown to be better than a guess: it helps nobody."""
+    if row["above_chance"] or row["word"] not in (HELPS, UNDECIDED) or not math.isfinite(row["difference"]):
+        return ""
+    return f"But {name(row['a'])} is not shown to be better than a guess (AUROC 0.5) here."
 
 
 def _trivial(row: dict[str, Any]) -> list[str]:

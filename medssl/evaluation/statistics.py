@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import DataError, unknown_name
-from medssl.evaluation.bootstrap import RESAMPLES, Resampled, resample, score_rows
+from medssl.evaluation.bootstrap import RESAMPLES, Distribution, Resampled, resample, score_rows
 from medssl.evaluation.equivalence import equivalence_rows
 from medssl.evaluation.paired import Difference, difference, differences
 from medssl.evaluation.sentences import TRIVIAL, sentence
 from medssl.evaluation.verdict import HELPS, LEVEL, MARGIN, UNDECIDED, Evidence, holm, judge
 
 METRIC = "auroc"
+_GUESS = 0.5
 SMALLEST_FRACTION = "the smallest fraction of labels, in distribution"
 
 _Key = tuple[str, str, float, str, str]  # mode, test set, fraction, a, b
@@ -171,7 +172,8 @@ def _verdict(
         "word": UNDECIDED if cut_short and word == HELPS else word,
         "cut_short": cut_short,
         "reference_cut_short": (found.b, max(resampled.groups["fraction"])) in unfinished,
-        "value_a": _value(resampled, found, found.a),
+        "above_chance": bool(_own(resampled, found).row()["low"] > _GUESS),
+        "value_a": _own(resampled, found).value,
         "value_b": _value(resampled, found, found.b),
         "p_holm": None if primary else evidence.p_zero,
         "margin": margin,
@@ -179,6 +181,11 @@ def _verdict(
         "equivalence": _equivalence(resampled, found, equivalence),
     }
     return {**row, "sentence": sentence(row, comparisons)}
+
+
+def _own(resampled: Resampled, found: Difference) -> Distribution:
+    """Return the metric of the arm that is judged."""
+    return resampled.distribution(found.mode, found.test_set, found.metric, found.a, found.fraction)
 
 
 def _value(resampled: Resampled, found: Difference, arm: str) -> float:
@@ -201,7 +208,7 @@ def _trivial(resampled: Resampled, found: Difference) -> list[dict[str, Any]]:
                 "high": high,
             }
             alone = resampled.distribution(found.mode, found.test_set, METRIC, other, found.fraction).row()
-            rows.append({**row, "beats": bool(low > 0), "above_chance": bool(alone["low"] > 0.5)})
+            rows.append({**row, "beats": bool(low > 0), "above_chance": bool(alone["low"] > _GUESS)})
     return rows
 
 

@@ -169,3 +169,14 @@ def test_what_cannot_be_answered_is_refused(study) -> None:
         analyse(table, primary=("mae", "scratch"), primary_fraction=7, resamples=10)
     with pytest.raises(SettingsError, match="must not be negative"):
         analyse(table, margin=-1, resamples=10)
+
+
+def test_a_gain_that_ends_at_a_guess_is_said_to_help_nobody(study) -> None:
+    table = study({"mae": 0.0, "scratch": -0.8}, patients=300, sets=["id"])
+    verdict = analyse(table, primary=("mae", "scratch"), resamples=400)["verdicts"][0]
+    assert (verdict["word"], verdict["above_chance"]) == ("helps", False)
+    assert "But mae is not shown to be better than a guess" in verdict["sentence"]
+    better = study({"mae": 1.0, "scratch": 0.3}, patients=300, sets=["id"])
+    verdict = analyse(better, primary=("mae", "scratch"), resamples=400)["verdicts"][0]
+    assert verdict["above_chance"]
+    assert "a guess" not in verdict["sentence"]
