@@ -20,9 +20,20 @@ from scipy.stats import norm
 
 from medssl.evaluation.bootstrap import resample
 
-DRAWS, SEEDS, IMAGES = 3, 2, 4
-DRAW_SPREAD, SEED_SPREAD = 0.15, 0.1
+IMAGES = 4
 WITHIN = 0.5
+
+
+class Design(NamedTuple):
+    """How many label draws and pretraining seeds a study has, and how much each moves the model's skill."""
+
+    draws: int = 3
+    seeds: int = 2
+    draw_spread: float = 0.15
+    seed_spread: float = 0.1
+
+
+_USUAL = Design()
 
 
 class Coverage(NamedTuple):
@@ -35,14 +46,21 @@ class Coverage(NamedTuple):
 
 
 def simulate(
-    studies: int, patients: int, resamples: int, seed: int, auroc: float = 0.85, *, naive: bool = True
+    studies: int,
+    patients: int,
+    resamples: int,
+    seed: int,
+    auroc: float = 0.85,
+    *,
+    design: Design = _USUAL,
+    naive: bool = True,
 ) -> Coverage:
     """Return what became of the intervals of so many studies; without `naive` its share is NaN."""
     rng = np.random.default_rng(seed)
-    skill = brentq(lambda skill: _truth(skill) - auroc, 0, 10)
+    skill = brentq(lambda skill: _truth(skill, design) - auroc, 0, 10)
     limits = np.full((studies, 2, 2), np.nan)
     for number in range(studies):
-        table = _study(rng, patients, float(skill))
+        table = _study(rng, patients, float(skill), design)
         tables = [table, table.assign(patient_id=table["sample_id"])[_first_model(table)]]
         for place, rows in enumerate(tables if naive else tables[:1]):
             row = resample(rows, ["auroc"], resamples, number).distribution("probe", "id", "auroc", "a", 5.0).row()
@@ -57,19 +75,20 @@ def simulate(
     )
 
 
-def _truth(skill: float) -> float:
+def _truth(skill: float, design: Design) -> float:
     """Return the mean of Phi(d / sqrt(2 v)) over the skills d of all draws and seeds, v the variance of an image."""
-    spread = np.hypot(DRAW_SPREAD, SEED_SPREAD)
+    spread = np.hypot(design.draw_spread, design.seed_spread)
     points = norm.ppf((np.arange(2000) + 0.5) / 2000)
     return float(norm.cdf((skill + spread * points) / np.sqrt(2 * (1 + WITHIN**2))).mean())
 
 
-def _study(rng: np.random.Generator, patients: int, skill: float) -> pd.DataFrame:
+def _study(rng: np.random.Generator, patients: int, skill: float, design: Design) -> pd.DataFrame:
     patient = np.repeat(np.arange(patients), IMAGES)
     labels = (rng.random(patients) < 0.5).astype(int)[patient]
     noise = rng.normal(size=patients)[patient] + WITHIN * rng.normal(size=len(patient))
-    draws, seeds = DRAW_SPREAD * rng.normal(size=DRAWS), SEED_SPREAD * rng.normal(size=SEEDS)
-    cells = [(draw, seed, skill + draws[draw] + seeds[seed]) for draw in range(DRAWS) for seed in range(SEEDS)]
+    draws = design.draw_spread * rng.normal(size=design.draws)
+    seeds = design.seed_spread * rng.normal(size=design.seeds)
+    cells = [(d, s, skill + draws[d] + seeds[s]) for d in range(design.draws) for s in range(design.seeds)]
     samples = {"sample_id": [f"s{i}" for i in range(len(patient))], "patient_id": [f"p{i}" for i in patient]}
     fixed = {"test_set": "id", "domain": "id", "site": None, "arm": "a", "run": "", "fraction": 5.0, "mode": "probe"}
     parts = [
@@ -91,14 +110,21 @@ if __name__ == "__main__":
     parser.add_argument("--patients", type=int, nargs="+", default=[200])
     parser.add_argument("--auroc", type=float, nargs="+", default=[0.85])
     parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=_USUAL.draws)
+    parser.add_argument("--seeds", type=int, default=_USUAL.seeds)
+    parser.add_argument("--draw-spread", type=float, default=_USUAL.draw_spread)
+    parser.add_argument("--seed-spread", type=float, default=_USUAL.seed_spread)
     parser.add_argument("--naive", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    print(f"{chosen.studies} studies each, {chosen.resamples} resamples, {DRAWS} draws, {SEEDS} seeds, {IMAGES} images")
+    asked = Design(chosen.draws, chosen.seeds, chosen.draw_spread, chosen.seed_spread)
+    print(f"{chosen.studies} studies each, {chosen.resamples} resamples, {IMAGES} images a patient, {asked}")
     print("| patients | true AUROC | held | above | below | held, images of one model |")
     print("|---|---|---|---|---|---|")
     for patients in chosen.patients:
         for auroc in chosen.auroc:
-            found = simulate(chosen.studies, patients, chosen.resamples, chosen.seed, auroc, naive=chosen.naive)
+            found = simulate(
+                chosen.studies, patients, chosen.resamples, chosen.seed, auroc, design=asked, naive=chosen.naive
+            )
             shares = " | ".join("" if np.isnan(share) else f"{100 * share:.1f} %" for share in found)
             print(f"| {patients} | {auroc:g} | {shares} |", flush=True)

@@ -237,10 +237,11 @@ def score_rows(resampled: Resampled) -> list[dict[str, Any]]:
         test = resampled.tests[test_set]
         group = {"mode": mode, "test_set": test_set, "domain": domain, "arm": arm, "fraction": fraction}
         draws, seeds = resampled.draws(mode, test_set, arm, fraction), resampled.seeds(mode, test_set, arm, fraction)
-        end = {"draws": len(draws), "seeds": seeds, **test.counts, "flag": test.remark()}
+        end = {"draws": len(draws), "seeds": seeds, **test.counts}
         for metric in resampled.metrics:
             found = resampled.distribution(mode, test_set, metric, arm, fraction)
-            rows.append({**group, "metric": metric, **found.row(), **end})
+            flag = test.remark(found.value if metric == "auroc" else 0.0)
+            rows.append({**group, "metric": metric, **found.row(), **end, "flag": flag})
     return rows
 
 

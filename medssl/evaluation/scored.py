@@ -10,6 +10,7 @@ import pandas as pd
 from medssl.evaluation.predictions import CELL, SHIFTED, validate
 
 RELIABLE_PATIENTS = 50
+_NEAR_ONE, _RELIABLE_NEAR_ONE = 0.9, 100
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,21 @@ class ScoredSet:
             "n_negative_patients": len(np.unique(negative)),
         }
 
-    def remark(self) -> str:
-        """Return why an interval may be too narrow here, or an empty text."""
+    def remark(self, auroc: float = 0.0) -> str:
+        """Return why an interval may be too narrow here, or an empty text.
+
+        Simulated studies (`benchmarks/interval_coverage.py`) set the limits: 50 patients in the smaller class, and 100
+        where the AUROC is 0.9 or more, whose distribution is skewed there.
+        """
         counts = self.counts
         fewest = min(counts["n_positive_patients"], counts["n_negative_patients"])
         if fewest == 0:
             return "one class only: AUROC and balanced accuracy are undefined"
-        if fewest < RELIABLE_PATIENTS:
-            return f"interval may be too narrow: {fewest} patients in the smaller class, {RELIABLE_PATIENTS} are needed"
+        near_one = auroc >= _NEAR_ONE and fewest >= RELIABLE_PATIENTS
+        needed = _RELIABLE_NEAR_ONE if near_one else RELIABLE_PATIENTS
+        if fewest < needed:
+            why = " so near an AUROC of 1" if near_one else ""
+            return f"interval may be too narrow: {fewest} patients in the smaller class, {needed} are needed{why}"
         return ""
 
 

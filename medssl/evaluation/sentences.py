@@ -76,10 +76,16 @@ def _size(row: dict[str, Any], comparisons: int) -> str:
 
 
 def _chance(row: dict[str, Any]) -> str:
-    """Say where what helps, or may, is not shown to be better than a guess: it helps nobody."""
-    if row["above_chance"] or row["word"] not in (HELPS, UNDECIDED) or not math.isfinite(row["difference"]):
+    """Say where what helps, or may, is not shown to be better than a guess, or what it is compared with is not."""
+    if row["word"] not in (HELPS, UNDECIDED) or not math.isfinite(row["difference"]):
         return ""
-    return f"But {name(row['a'])} is not shown to be better than a guess (AUROC 0.5) here."
+    if not row["above_chance"]:
+        return f"But {name(row['a'])} is not shown to be better than a guess (AUROC 0.5) here."
+    if row["word"] == HELPS and not row["reference_above_chance"]:
+        return (
+            f"But {name(row['b'])} is not shown to be better than a guess (AUROC 0.5) here: equalling it means little."
+        )
+    return ""
 
 
 def _trivial(row: dict[str, Any]) -> list[str]:

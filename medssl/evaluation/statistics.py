@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import DataError, unknown_name
-from medssl.evaluation.bootstrap import RESAMPLES, Distribution, Resampled, resample, score_rows
+from medssl.evaluation.bootstrap import RESAMPLES, Resampled, resample, score_rows
 from medssl.evaluation.equivalence import equivalence_rows
 from medssl.evaluation.paired import Difference, difference, differences
 from medssl.evaluation.sentences import TRIVIAL, sentence
@@ -172,8 +172,9 @@ def _verdict(
         "word": UNDECIDED if cut_short and word == HELPS else word,
         "cut_short": cut_short,
         "reference_cut_short": (found.b, max(resampled.groups["fraction"])) in unfinished,
-        "above_chance": bool(_own(resampled, found).row()["low"] > _GUESS),
-        "value_a": _own(resampled, found).value,
+        "above_chance": _above_chance(resampled, found, found.a),
+        "reference_above_chance": _above_chance(resampled, found, found.b),
+        "value_a": _value(resampled, found, found.a),
         "value_b": _value(resampled, found, found.b),
         "p_holm": None if primary else evidence.p_zero,
         "margin": margin,
@@ -183,9 +184,10 @@ def _verdict(
     return {**row, "sentence": sentence(row, comparisons)}
 
 
-def _own(resampled: Resampled, found: Difference) -> Distribution:
-    """Return the metric of the arm that is judged."""
-    return resampled.distribution(found.mode, found.test_set, found.metric, found.a, found.fraction)
+def _above_chance(resampled: Resampled, found: Difference, arm: str) -> bool:
+    """Tell whether the whole interval of an arm lies above what a guess gives."""
+    own = resampled.distribution(found.mode, found.test_set, METRIC, arm, found.fraction)
+    return bool(own.row()["low"] > _GUESS)
 
 
 def _value(resampled: Resampled, found: Difference, arm: str) -> float:
@@ -207,8 +209,7 @@ def _trivial(resampled: Resampled, found: Difference) -> list[dict[str, Any]]:
                 "low": low,
                 "high": high,
             }
-            alone = resampled.distribution(found.mode, found.test_set, METRIC, other, found.fraction).row()
-            rows.append({**row, "beats": bool(low > 0), "above_chance": bool(alone["low"] > _GUESS)})
+            rows.append({**row, "beats": bool(low > 0), "above_chance": _above_chance(resampled, found, other)})
     return rows
 
 

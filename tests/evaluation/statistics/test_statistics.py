@@ -176,7 +176,11 @@ def test_a_gain_that_ends_at_a_guess_is_said_to_help_nobody(study) -> None:
     verdict = analyse(table, primary=("mae", "scratch"), resamples=400)["verdicts"][0]
     assert (verdict["word"], verdict["above_chance"]) == ("helps", False)
     assert "But mae is not shown to be better than a guess" in verdict["sentence"]
-    better = study({"mae": 1.0, "scratch": 0.3}, patients=300, sets=["id"])
+    against = study({"mae": 0.8, "scratch": 0.0}, patients=300, sets=["id"])
+    verdict = analyse(against, primary=("mae", "scratch"), resamples=400)["verdicts"][0]
+    assert (verdict["word"], verdict["above_chance"], verdict["reference_above_chance"]) == ("helps", True, False)
+    assert "But training from scratch is not shown to be better than a guess" in verdict["sentence"]
+    better = study({"mae": 2.0, "scratch": 1.0}, patients=300, sets=["id"])
     verdict = analyse(better, primary=("mae", "scratch"), resamples=400)["verdicts"][0]
     assert verdict["above_chance"]
     assert "a guess" not in verdict["sentence"]
