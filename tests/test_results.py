@@ -21,4 +21,4 @@ def test_published_results_are_those_of_their_predictions(folder, tmp_path):
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: "-".join(folder.parts[-2:]))
 def test_published_files_name_no_place_of_a_machine(folder):
     for path in folder.glob("*.json"):
-        assert not any(f'"{root}' in path.read_text() for root in ("/tmp", "/home", "/root", "/work")), path
+        assert '"/' not in path.read_text(), path  # no text that begins like an absolute path
