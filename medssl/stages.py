@@ -225,17 +225,22 @@ class Study:
         folder = self.out / stage.name
         api.sweep(
             {arm: [self.out / run for run in runs] for arm, runs in stage.arms.items()},
-            data=self.data,
-            ood=self.ood,
-            **self._words,
-            fractions=stage.fractions,
-            draws=stage.draws,
-            mode=stage.mode,
             out=folder,
             resume=folder.exists(),
             progress=progress,
-            **stage.options.model_dump(),
+            **self._sweep_arguments(stage),
         )
+
+    def _sweep_arguments(self, stage: SweepStage) -> dict[str, Any]:
+        return {
+            "data": self.data,
+            "ood": self.ood,
+            **self._words,
+            "fractions": stage.fractions,
+            "draws": stage.draws,
+            "mode": stage.mode,
+            **stage.options.model_dump(),
+        }
 
     def _check_sweeps(self, progress: Progress | None) -> None:
         if self.data is not None and self.label is None and self.recipe.sweep:
@@ -245,14 +250,8 @@ class Study:
             api.check_sweep(
                 list(stage.arms),
                 modalities[next(iter(stage.arms.values()))[0]],
-                data=self.data,
-                ood=self.ood,
-                **self._words,
-                fractions=stage.fractions,
-                draws=stage.draws,
-                mode=stage.mode,
                 progress=progress,
-                **stage.options.model_dump(),
+                **self._sweep_arguments(stage),
             )
 
     def _pretrain_command(self, stage: PretrainStage) -> str:

@@ -66,6 +66,11 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(result, index=table.index).reset_index(drop=True)
 
 
+def unknown_splits(values: pd.Series) -> pd.Series:
+    """Return which cells of a column `split` hold a word that no command understands, (n,) bool."""
+    return values.notna() & ~values.isin(SPLITS)
+
+
 def _convert(values: pd.Series | None, name: str, dtype: Any, index: pd.Index) -> pd.Series:
     if values is None:
         return pd.Series([None] * len(index), index=index, dtype=dtype)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medssl.data.columns import KNOWN, SPLITS, typed
+from medssl.data.columns import KNOWN, SPLITS, typed, unknown_splits
 from medssl.data.label_matching import FILE_KEYS, key_column, match_files, match_ids
 from medssl.data.manifest import Manifest
 from medssl.data.tables import read_text_table
@@ -87,7 +87,7 @@ def join_table(manifest: Manifest, labels: pd.DataFrame, where: Path) -> Manifes
 def _refuse_splits(labels: pd.DataFrame, where: Path) -> None:
     """Refuse words in a column `split` that no command would understand."""
     if "split" in labels.columns:
-        wrong = labels["split"].notna() & ~labels["split"].isin(SPLITS)
+        wrong = unknown_splits(labels["split"])
         if wrong.any():
             row = int(np.flatnonzero(wrong.to_numpy(dtype=bool))[0])
             raise DataError(

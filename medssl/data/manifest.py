@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl import files
-from medssl.data.columns import COLUMNS, KNOWN, SPLITS, STATUSES, VERSION, typed
+from medssl.data.columns import COLUMNS, KNOWN, SPLITS, STATUSES, VERSION, typed, unknown_splits
 from medssl.data.query import choose
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError
@@ -174,7 +174,7 @@ def _check_rows(table: pd.DataFrame, path: Path) -> None:
         (table["path"].isna(), "path", "is empty"),
         ((table["frame"] < 0).fillna(False), "frame", "is below 0"),
         (~table["status"].isin(STATUSES), "status", f"is none of {', '.join(STATUSES)}"),
-        (table["split"].notna() & ~table["split"].isin(SPLITS), "split", f"is none of {', '.join(SPLITS)}"),
+        (unknown_splits(table["split"]), "split", f"is none of {', '.join(SPLITS)}"),
         (table["ndim"].notna() & ~table["ndim"].isin([2, 3]).fillna(False), "ndim", "is neither 2 nor 3"),
     ]
     for wrong, name, rule in rules:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,13 +80,13 @@ class Store:
         Raises:
             DataError: Something differs; the sample or file is named.
         """
-        for image, row in zip(self.images, self.index.itertuples()):
-            if packing.stored_hash(image) != row.stored_hash:
-                raise DataError(
-                    "A stored image is damaged",
-                    where=f"sample {row.sample_id} in {self.folder}",
-                    fix="Delete the folder; it is packed anew from the manifest",
-                )
+        changed = _changed(self.images, self.index, range(len(self)))
+        if changed is not None:
+            raise DataError(
+                "A stored image is damaged",
+                where=f"sample {changed} in {self.folder}",
+                fix="Delete the folder; it is packed anew from the manifest",
+            )
         files.verify_folder(self.folder)
 
 
@@ -148,9 +148,16 @@ def open_store(folder: Path, manifest: Manifest) -> Store:
 
 def _check_some(folder: Path, images: np.ndarray, stored: pd.DataFrame) -> None:
     """Compare a hundred images, evenly spread, with their hashes: enough to see that a file was written over."""
-    for row in np.unique(np.linspace(0, len(images) - 1, _LOOKED_AT).astype(int)) if len(images) else []:
-        if packing.stored_hash(images[row]) != stored["stored_hash"].iloc[row]:
-            raise _damaged(folder, f"sample {stored['sample_id'].iloc[row]} is not what was packed")
+    spread = np.linspace(0, len(images) - 1, min(_LOOKED_AT, len(images))).astype(int)
+    changed = _changed(images, stored, spread)
+    if changed is not None:
+        raise _damaged(folder, f"sample {changed} is not what was packed")
+
+
+def _changed(images: np.ndarray, stored: pd.DataFrame, rows: Iterable[int]) -> str | None:
+    """Return the id of the first image among some rows that differs from its hash, or None."""
+    hashes, samples = stored["stored_hash"].to_numpy(dtype=object), stored["sample_id"].to_numpy(dtype=object)
+    return next((str(samples[row]) for row in rows if packing.stored_hash(images[row]) != hashes[row]), None)
 
 
 def unique_content(pixel_hashes: list[str], sample_ids: list[str]) -> list[str]:
