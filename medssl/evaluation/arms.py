@@ -44,6 +44,7 @@ class Pretrained:
         backbone: The folder with the weights that are used.
         settings: All resolved settings.
         weights_hash: SHA-256 of the weights.
+        epoch: After which the weights were kept, for a snapshot; None for those of the end, or the best.
     """
 
     name: str
@@ -51,6 +52,12 @@ class Pretrained:
     backbone: Path
     settings: dict[str, Any]
     weights_hash: str
+    epoch: int | None = None
+
+    @property
+    def argument(self) -> str:
+        """What names these weights to `open_run`."""
+        return str(self.folder) if self.epoch is None else f"{self.folder}@{self.epoch}"
 
     @property
     def seed(self) -> int:
@@ -89,6 +96,13 @@ class Pretrained:
             )
         return table
 
+    def minutes(self) -> float | None:
+        """Return the wall time of the training up to these weights, None where the log does not tell."""
+        lines = [line for line in kept.lines(self.folder / runs.LOG) if line.get("kind") == "step"]
+        before = [line for line in lines if self.epoch is None or line.get("epoch", 0) < self.epoch]
+        seconds = before[-1].get("seconds") if before else None
+        return round(float(seconds) / 60, 2) if isinstance(seconds, int | float) else None
+
     def monitored_labels(self) -> int:
         """Return how many labels the online kNN used, which chose the best checkpoint."""
         lines = kept.lines(self.folder / runs.LOG)
@@ -108,7 +122,8 @@ def open_arms(arguments: Sequence[str | Path] | Mapping[str, Sequence[str | Path
 
     Args:
         arguments: `NAME=RUN,RUN` or plain run folders (named after their method; those whose settings are equal
-            apart from the seed are seeds of one arm), or a dictionary of name to runs.
+            apart from the seed are seeds of one arm), or a dictionary of name to runs. `RUN@N` takes the weights that
+            the run kept after epoch N (`train.keep_epochs`).
         checkpoint: "last" or "best".
 
     Raises:
@@ -128,18 +143,25 @@ def open_arms(arguments: Sequence[str | Path] | Mapping[str, Sequence[str | Path
 
 
 def open_run(folder: Path, checkpoint: str = "last") -> Pretrained:
-    """Open a finished run.
+    """Open a finished run, `RUN@N` with the weights that it kept after epoch N.
 
     Raises:
-        DataError: It does not exist, is not a run, is unfinished, or its weights are damaged.
+        DataError: It does not exist, is not a run, is unfinished, kept no such weights, or they are damaged.
     """
-    folder = Path(folder)
+    folder, epoch = _parted(Path(folder))
     if not folder.is_dir():
         raise DataError("There is no such run folder", where=folder, fix="Give a folder that `medssl pretrain` wrote")
     settings = _run_settings(folder)
     if not runs.is_finished(folder):
         raise DataError("The run is unfinished", where=folder, fix=f"Run `medssl pretrain --resume -o {folder}` first")
-    backbone = (folder / CHECKPOINTS[checkpoint]).resolve()
+    backbone = (folder / CHECKPOINTS[checkpoint] if epoch is None else runs.snapshot(folder, epoch)).resolve()
+    if epoch is not None and not backbone.is_dir():
+        kept_epochs = settings["train"]["keep_epochs"]
+        raise DataError(
+            f"The run kept no weights after epoch {epoch}, but {_listed(kept_epochs)}",
+            where=folder,
+            fix="Pretrain with --set train.keep_epochs=[...]" if not kept_epochs else "Use one of those",
+        )
     if not backbone.is_dir():
         raise DataError(
             "The run has no best checkpoint: it had no labels for the online kNN",
@@ -148,7 +170,20 @@ def open_run(folder: Path, checkpoint: str = "last") -> Pretrained:
         )
     files.verify_folder(backbone)
     weights = files.sha256(backbone / WEIGHTS)
-    return Pretrained(folder.resolve().name, folder.resolve(), backbone, settings, weights)
+    name = folder.resolve().name if epoch is None else f"{folder.resolve().name}@{epoch}"
+    return Pretrained(name, folder.resolve(), backbone, settings, weights, epoch)
+
+
+def _parted(folder: Path) -> tuple[Path, int | None]:
+    """Return the folder of a run and the epoch behind an @, where there is one and no folder is called so."""
+    path, at, epoch = str(folder).rpartition("@")
+    if not at or not epoch.isdecimal() or folder.exists():
+        return folder, None
+    return Path(path), int(epoch)
+
+
+def _listed(epochs: Sequence[int]) -> str:
+    return f"after {', '.join(map(str, epochs))}" if epochs else "none on the way"
 
 
 def _run_settings(folder: Path) -> dict[str, Any]:
@@ -208,7 +243,7 @@ def _grouped(plain: list[Pretrained], taken: set[str]) -> list[Arm]:
     """Group runs whose settings are equal apart from the seed, and name each group."""
     groups: dict[str, list[Pretrained]] = {}
     for run in plain:
-        groups.setdefault(repr(_without_seed(run.settings)), []).append(run)
+        groups.setdefault(repr((_without_seed(run.settings), run.epoch)), []).append(run)
     arms: list[Arm] = []
     for group in groups.values():
         name = _unique(group[0], taken)

@@ -194,7 +194,8 @@ def _about(arm: Arm, settings: SweepSettings) -> dict[str, Any]:
         "image size": first.recipe.image_size,
         "runs": [run.name for run in arm.runs],
         "seeds": [run.seed for run in arm.runs],
-        "checkpoint": settings.checkpoint,
+        "checkpoint": settings.checkpoint if first.epoch is None else f"after epoch {first.epoch}",
+        "minutes of pretraining": [run.minutes() for run in arm.runs],
         "pretraining images": [len(run.pretrained_on()) for run in arm.runs],
     }
 

@@ -108,7 +108,7 @@ def resolve(
         raise unknown_name("device", device, DEVICES, where="--device")
     ascending = resolve_fractions(fractions)
     values = {
-        "arms": {arm.name: [str(run.folder) for run in arm.runs] for arm in arms},
+        "arms": {arm.name: [run.argument for run in arm.runs] for arm in arms},
         "weights": {arm.name: [run.weights_hash for run in arm.runs] for arm in arms},
         "data": str(absolute(data[0])),
         "data_hash": data[1].content_hash(),

@@ -14,7 +14,7 @@ from medssl.chance import Chance, key
 from medssl.data.loader import Loader
 from medssl.data.manifest import Manifest
 from medssl.data.store import Store, pack
-from medssl.errors import DataError
+from medssl.errors import DataError, SettingsError
 from medssl.modalities.parts.modality import Modality
 from medssl.settings import Choice, validate
 from medssl.training import checkpoint, estimate, presets, provenance, results, runs
@@ -105,6 +105,11 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
     cost = measure(resolved.settings, device)
     resolved = presets.resolve(user, machine, source.images, preset=preset, flops=cost.flops)
     train = resolved.settings.train
+    late = [epoch for epoch in train.keep_epochs if epoch > train.epochs]
+    if late:
+        raise SettingsError(
+            f"train.keep_epochs names epoch {late[0]}, but the run has {train.epochs}", fix="Set train.epochs too"
+        )
     steps = train.epochs * max(1, source.images // train.batch_size)
     expected = estimate.expect(cost, min(train.batch_size, source.images), steps, device.world)
     return Prepared(source, resolved.settings, resolved.choices, device, expected)
@@ -233,7 +238,13 @@ class Session:
             every=train.monitor_epochs * loader.steps_per_epoch,
         )
         saver = checkpoint.Checkpointer(folder, train.checkpoint_minutes, signals, lambda: monitor.best_step)
-        hooks = [Recorder(journal, train.log_every), monitor, saver]
+        snapshots = results.Snapshots(
+            folder,
+            method.backbone,  # type: ignore[arg-type]
+            {epoch * loader.steps_per_epoch: epoch for epoch in train.keep_epochs},
+            lambda training: results.card(settings, prepared.source, len(selection), training),
+        )
+        hooks = [Recorder(journal, train.log_every), monitor, snapshots, saver]
         task = Pretraining(method, modality, train.seed, loader.steps_per_epoch, device.target)
         training = Training(task, loader, plan_of(settings, loader), device, hooks)
         session = cls(folder, prepared, store, selection, method, training, monitor)

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from medssl.chance import Chance, key
 from medssl.data.store import Store
 from medssl.errors import DataError
 from medssl.training import checkpoint, runs
-from medssl.training.loop import Training
+from medssl.training.loop import Hook, Training
 from medssl.training.settings import PretrainSettings
 from medssl.training.source import Selection, Source, stored_batch
 from medssl.training.views import make_views, plain_view
@@ -48,7 +49,7 @@ def card(settings: PretrainSettings, source: Source, images: int, training: Trai
         "modality": settings.modality,
         "method": settings.method,
         "data": data,
-        "training": {"epochs": settings.train.epochs, "steps": training.step, "seed": settings.train.seed},
+        "training": {"epochs": training.epoch + 1, "steps": training.step, "seed": settings.train.seed},
         "normalisation": "each image has mean 0 and standard deviation 1",
         "limits": "For research. Not a medical device; not validated for any clinical use.",
     }
@@ -70,6 +71,31 @@ def export_backbones(
         chosen = {"step": best_step, "knn_auroc": best, "rule": "highest AUROC of the online kNN on training patients"}
         weights.export(other, run / runs.BEST, {**about, "chosen": chosen})
     weights.export(backbone, run / runs.LAST, about)
+
+
+class Snapshots(Hook):
+    """Keep the backbone after certain epochs, so that a sweep can show what more pretraining brings."""
+
+    name = "snapshots"
+
+    def __init__(
+        self, run: Path, backbone: nn.Module, steps: Mapping[int, int], about: Callable[[Training], dict[str, Any]]
+    ) -> None:
+        """Keep it under a run folder.
+
+        Args:
+            run: The run folder.
+            backbone: What is trained.
+            steps: The epoch that ends with each step.
+            about: Returns the card.
+        """
+        self.run, self.backbone, self.steps, self.about = run, backbone, steps, about
+
+    def after_step(self, training: Training) -> None:
+        """Export at the end of such an epoch; before any checkpoint of that step, so that a resumed run has it."""
+        epoch = self.steps.get(training.step)
+        if epoch is not None and training.device.rank == 0:
+            weights.export(self.backbone, runs.snapshot(self.run, epoch), self.about(training))
 
 
 def write_samples(run: Path, training: Training, store: Store, selection: Selection) -> None:

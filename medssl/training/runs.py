@@ -15,7 +15,7 @@ from medssl.training.settings import read
 HOME = Path("runs")
 SETTINGS, CHOICES, PROVENANCE, MANIFEST = "settings.yaml", "choices.json", "provenance.json", "manifest.parquet"
 LOG, IMAGES = "metrics.jsonl", "pretrained_on.parquet"
-LAST, BEST, CHECKPOINTS = "backbone", "backbone-best", "checkpoints"
+LAST, BEST, CHECKPOINTS, SNAPSHOTS = "backbone", "backbone-best", "checkpoints", "snapshots"
 _BEGINNING = (SETTINGS, CHOICES, PROVENANCE, MANIFEST, LOG, IMAGES)
 
 
@@ -33,6 +33,11 @@ def is_finished(run: Path) -> bool:
     if not (run / LAST / "config.json").is_file() or not (run / PROVENANCE).is_file():
         return False
     return files.read_mapping(run / PROVENANCE).get("finished") is not None
+
+
+def snapshot(run: Path, epoch: int) -> Path:
+    """Return where the backbone is kept as it was after an epoch."""
+    return run / SNAPSHOTS / f"epoch-{epoch}"
 
 
 def has_begun(run: Path) -> bool:
@@ -62,7 +67,8 @@ def begun(run: Path) -> Iterator[None]:
         if not any((run / CHECKPOINTS).glob("step-*")):
             for name in _BEGINNING:
                 (run / name).unlink(missing_ok=True)
-            shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
+            for name in (CHECKPOINTS, SNAPSHOTS):
+                shutil.rmtree(run / name, ignore_errors=True)
         raise
 
 
@@ -83,7 +89,7 @@ def record(run: Path) -> dict[str, Any]:
 
 def remove_leftovers(run: Path) -> None:
     """Remove what a killed process was writing; the caller holds the folder."""
-    for part in [*run.glob(".*.part"), *run.glob("checkpoints/.*.part")]:
+    for part in [path for place in (run, run / CHECKPOINTS, run / SNAPSHOTS) for path in place.glob(".*.part")]:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
         else:

@@ -49,6 +49,9 @@ class TrainSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU where there is one")
     workers: int = Field(default=1, ge=0, description="threads that read ahead; results do not depend on it")
     log_every: int = Field(default=10, ge=1, description="steps between lines of metrics.jsonl")
+    keep_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="epochs after which the backbone is kept as snapshots/epoch-N, to sweep over as RUN@N"
+    )
     checkpoint_minutes: float = Field(default=5, gt=0, description="minutes between checkpoints")
     monitor_epochs: int = Field(default=10, ge=1, description="epochs between looks at kNN, spread and effective rank")
     monitor_images: int = Field(default=1000, ge=10, description="most images that such a look takes")

@@ -25,6 +25,24 @@ def test_a_run_knows_how_it_sees_an_image(runs):
     assert run.weights_hash != open_run(runs["a"]).weights_hash
 
 
+def test_weights_kept_on_the_way_are_named_by_their_epoch(runs, tmp_path):
+    folder = shutil.copytree(runs["a"], tmp_path / "a")
+    settings = (folder / "settings.yaml").read_text()
+    (folder / "settings.yaml").write_text(settings.replace("train:", "train:\n  keep_epochs: [2, 5]"))
+    shutil.copytree(runs["b"] / "backbone", folder / "snapshots" / "epoch-2")
+    log = [{"kind": "step", "step": 10 * n, "epoch": n - 1, "seconds": 60.0 * n} for n in range(1, 8)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    kept, end = (arm.runs[0] for arm in open_arms([f"early={folder}@2", f"late={folder}"], "last"))
+    assert (kept.name, kept.weights_hash) == ("a@2", open_run(runs["b"]).weights_hash)
+    assert (kept.minutes(), end.minutes()) == (2.0, 7.0)
+    assert open_run(kept.argument) == kept
+    assert [len(arm.runs) for arm in open_arms([f"{folder}@2", str(folder)], "last")] == [1, 1]
+    with pytest.raises(DataError, match="kept no weights after epoch 3, but after 2, 5"):
+        open_run(f"{folder}@3")
+    with pytest.raises(DataError, match=r"none on the way.*keep_epochs"):
+        open_run(f"{runs['a']}@3")
+
+
 def test_plain_runs_that_differ_by_their_seed_only_are_one_arm(runs):
     arms = open_arms([runs["a"], runs["c"], runs["b"]], "last")
     assert [(arm.name, [run.name for run in arm.runs]) for arm in arms] == [("mae", ["a", "b"]), ("simclr", ["c"])]

@@ -21,6 +21,7 @@ from PIL import Image
 import medssl
 from medssl import files
 from medssl.api import pretrain
+from medssl.backbones.weights import load_backbone
 from medssl.data.manifest import Manifest
 from medssl.data.splits import held_out
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError
@@ -66,7 +67,7 @@ def finished(manifest, tmp_path_factory):
     settings = {
         "data": {"image_size": 16, "holdout": 0.3, "label": "disease"},
         "vit": {"width": 32, "depth": 1, "heads": 2, "patch_size": 4},
-        "train": {"batch_size": 4, "epochs": 3, "log_every": 3, "monitor_epochs": 1},
+        "train": {"batch_size": 4, "epochs": 3, "log_every": 3, "monitor_epochs": 1, "keep_epochs": [1, 3]},
     }
     folder = tmp_path_factory.mktemp("runs") / "run"
     events = []
@@ -82,9 +83,18 @@ class TestFinished:
         names = {path.name for path in run.folder.iterdir()} - {".lock"}
         assert names == {
             "settings.yaml", "choices.json", "provenance.json", "metrics.jsonl", "checkpoints", "backbone",
-            "backbone-best", "pretrained_on.parquet", "samples.safetensors", "report.html",
+            "backbone-best", "snapshots", "pretrained_on.parquet", "samples.safetensors", "report.html",
         }  # fmt: skip
         assert [kind for kind, _ in events if kind in ("plan", "start")] == ["plan", "start"]
+
+    def test_backbones_are_kept_after_the_epochs_that_were_named(self, finished):
+        run, _, _ = finished
+        assert sorted(path.name for path in (run.folder / "snapshots").iterdir()) == ["epoch-1", "epoch-3"]
+        first, last, end = (
+            load_backbone(run.folder / place) for place in ("snapshots/epoch-1", "snapshots/epoch-3", "backbone")
+        )
+        assert equal(last.state_dict(), end.state_dict()) and not equal(first.state_dict(), end.state_dict())
+        assert [backbone.card["training"]["epochs"] for backbone in (first, last, end)] == [1, 3, 3]
 
     def test_no_test_patient_was_seen(self, finished, manifest):
         run, _, _ = finished
@@ -399,6 +409,11 @@ def test_a_folder_is_scanned_on_the_fly_and_its_manifest_kept_beside_the_run(man
         ({"data": {"where": "row > 1000"}}, SettingsError, r"no column 'row'.*'rows'"),
         ({"data": {"image_size": 18}}, SettingsError, r"18"),
         ({"data": {"manifest": "/nowhere/at/all"}}, DataError, r"no such file or folder.*/nowhere/at/all"),
+        (
+            {"train": {"epochs": 2, "keep_epochs": [1, 3]}},
+            SettingsError,
+            r"keep_epochs names epoch 3, but the run has 2",
+        ),
         ({"train": {"epochs": "many"}}, SettingsError, r"train\.epochs.*'many'"),
         ({"train": {"learning_rate": 1e30}}, MedsslError, r"term 'loss' became .* at step.*train\.learning_rate"),
     ],
