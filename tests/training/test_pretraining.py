@@ -93,7 +93,8 @@ class TestFinished:
         first, last, end = (
             load_backbone(run.folder / place) for place in ("snapshots/epoch-1", "snapshots/epoch-3", "backbone")
         )
-        assert equal(last.state_dict(), end.state_dict()) and not equal(first.state_dict(), end.state_dict())
+        assert equal(last.state_dict(), end.state_dict())
+        assert not equal(first.state_dict(), end.state_dict())
         assert [backbone.card["training"]["epochs"] for backbone in (first, last, end)] == [1, 3, 3]
 
     def test_no_test_patient_was_seen(self, finished, manifest):
