@@ -43,6 +43,7 @@ class PretrainStage(Settings):
 class SweepOptions(Settings):
     """Further arguments of `medssl.sweep`, with its defaults."""
 
+    ood_labels: bool = False
     drop_overlap: Literal["train"] | None = None
     checkpoint: Literal["last", "best"] = "last"
     margin: float = 0.02
@@ -270,7 +271,7 @@ class Study:
         words += ["--mode", stage.mode]
         for name, value in stage.options.model_dump(exclude_defaults=True).items():
             several = [f"{key}={_plain(part)}" for key, part in value.items()] if isinstance(value, dict) else []
-            words += [f"--{name.replace('_', '-')}", *(several or [_plain(value)])]
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else several or [_plain(value)])]
         return shlex.join([*words, "-o", str(self.out / stage.name)])
 
     def _data_words(self) -> list[str]:

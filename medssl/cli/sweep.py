@@ -21,6 +21,9 @@ def command(
         metavar="MANIFEST ...",
         help="Images of other places, tested only; shift:all for acquisition shifts.",
     ),
+    ood_labels: bool = typer.Option(
+        False, "--ood-labels", help="Also learn from labels of the --ood places; test them on their held-out patients."
+    ),
     fractions: list[float] = typer.Option(
         [1, 5, 10, 33, 100], "--fractions", metavar="PERCENT ...", help="Labelled share of the training patients."
     ),
@@ -57,6 +60,7 @@ def command(
             data=data,
             label=label,
             ood=ood or None,
+            ood_labels=ood_labels,
             positive=positive,
             negative=negative,
             fractions=fractions,
@@ -83,11 +87,12 @@ def plan(values: dict[str, Any]) -> str:
     settings, primary = values["settings"], values["settings"]["primary"]
     arms = [f"{name} ({len(runs)} run{'s' if len(runs) > 1 else ''})" for name, runs in settings["arms"].items()]
     fractions = ", ".join(f"{fraction:g} %" for fraction in settings["fractions"])
+    own = "; these also learnt from their own labels" if settings["ood_labels"] else ""
     where = ", ".join(["in distribution", *settings["ood"], *(f"shift:{name}" for name in settings["shifts"])])
     return "\n".join(
         [
             f"Arms: {', '.join(arms)}, scratch, random, pixels, shortcut",
-            f"Label '{settings['label']}' of {settings['data']}; tested: {where}",
+            f"Label '{settings['label']}' of {settings['data']}; tested: {where}{own}",
             f"{fractions} of the training patients, {settings['draws']} draws, {settings['mode']}: "
             f"{values['cells']} cells",
             f"Primary comparison, fixed now: {primary['a']} against {primary['b']} at {primary['fraction']:g} %, "

@@ -35,7 +35,7 @@ class Cohort:
 
     Attributes:
         name: "id", or the name of the out-of-distribution manifest.
-        domain: "id", "ood" or "shift".
+        domain: "id", "ood", "own" or "shift".
         table: One row an image: the manifest's columns, `target` (0 or 1), `patient_key`, `pixel_hash`.
         stores: For each recipe the packed images, and where each row of the table lies in them.
         remarks: Sentences on what was left out.

@@ -50,6 +50,28 @@ class Entry:
     learner: ProbeLearner | TrainingLearner
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A cell with what is needed to compute it.
+
+    Attributes:
+        cell: Which.
+        entry: The arm.
+        bench: Where its images are.
+        rows: Of the bench's pool, those with a label.
+    """
+
+    cell: Cell
+    entry: Entry
+    bench: Bench
+    rows: np.ndarray
+
+    @property
+    def place(self) -> str:
+        """Whose labels are learnt from: "id", or the test set of another place ("own:NAME")."""
+        return next(iter(self.bench.tests))
+
+
 class Interrupt(Hook):
     """Ends a training at once when a signal asks for it; the cell under way is computed again later."""
 
@@ -119,11 +141,11 @@ def _learner(run: Any, mode: str) -> ProbeLearner | TrainingLearner:
 
 def plan_cells(
     arms: Sequence[Entry], bench: Bench, draws: dict[Draw, np.ndarray], settings: SweepSettings
-) -> list[tuple[Cell, Entry]]:
-    """Return every cell, the smallest fraction first."""
+) -> list[Planned]:
+    """Return every cell of a bench, the smallest fraction first."""
     tests, identities = bench.test_images(), [entry.learner.identity(bench) for entry in arms]
     return [
-        (
+        Planned(
             Cell(
                 arm=entry.arm,
                 run=entry.run,
@@ -140,6 +162,8 @@ def plan_cells(
                 },
             ),
             entry,
+            bench,
+            rows,
         )
         for (fraction, draw), rows in draws.items()
         for entry, identity in zip(arms, identities, strict=True)
@@ -147,25 +171,19 @@ def plan_cells(
 
 
 def compute(
-    cells: Sequence[tuple[Cell, Entry]],
-    bench: Bench,
-    draws: dict[Draw, np.ndarray],
-    settings: SweepSettings,
-    kept: CellFolder,
-    progress: Progress,
-    interrupt: Interrupt,
+    cells: Sequence[Planned], settings: SweepSettings, kept: CellFolder, progress: Progress, interrupt: Interrupt
 ) -> None:
     """Compute the cells that are not finished, one after the other, and keep each."""
-    left = [(cell, entry) for cell, entry in cells if not kept.finished(cell)]
+    left = [planned for planned in cells if not kept.finished(planned.cell)]
     pace, done = Pace(), len(cells) - len(left)
-    for place, (cell, entry) in enumerate(left):
+    for place, planned in enumerate(left):
         interrupt.check()
-        seconds_left = pace.left([later for later, _ in left[place:]])
+        cell, bench = planned.cell, planned.bench
+        seconds_left = pace.left([later.cell for later in left[place:]])
         where = {"arm": cell.arm, "run": cell.run, "fraction": cell.fraction, "draw": cell.draw}
         progress("cell", {"done": done + place, "total": len(cells), "seconds_left": seconds_left, **where})
         start = time.perf_counter()
-        rows = draws[cell.fraction, cell.draw]
-        scores, choice = entry.learner.learn(bench, rows, initial_seed(settings, cell.draw))
+        scores, choice = planned.entry.learner.learn(bench, planned.rows, initial_seed(settings, cell.draw))
         seconds = time.perf_counter() - start
         pace.note(cell, seconds)
         kept.keep(cell, _rows(cell, bench, scores), {"choice": choice, "seconds": round(seconds, 3)})

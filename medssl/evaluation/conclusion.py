@@ -1,6 +1,7 @@
 """The end of a sweep: one table of predictions, every statistic from it, the map, and what a reader must know."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ from medssl.data.builtin import SYNTHETIC, is_builtin
 from medssl.errors import DataError
 from medssl.evaluation import predictions, shifts
 from medssl.evaluation.arms import BUILT_IN, Arm
-from medssl.evaluation.cells import Cell, CellFolder, plain
+from medssl.evaluation.cells import CellFolder, plain
 from medssl.evaluation.cohort import modality_of
-from medssl.evaluation.computing import Entry
-from medssl.evaluation.learners import Bench, PretrainedFeatures, ProbeLearner, TrainingLearner
+from medssl.evaluation.computing import Planned
+from medssl.evaluation.learners import PretrainedFeatures, ProbeLearner, TrainingLearner
 from medssl.evaluation.maps import embed
 from medssl.evaluation.plan import SweepSettings
+from medssl.evaluation.predictions import OWN
 from medssl.evaluation.preparation import Prepared
 from medssl.evaluation.shift_statistics import shift_results
 from medssl.evaluation.statistics import analyse
 from medssl.transfer import probe
 
 PREDICTIONS, FACTS, RESULTS = "predictions.parquet", "facts.json", "results.json"
+Records = Sequence[dict[str, Any]]
 _NEEDED = ("label", "remarks", "arms", "primary", "margin", "seed", "resamples", "cut_short", "seen")
 
 
@@ -31,8 +34,7 @@ def conclude(
     settings: SweepSettings,
     arms: Sequence[Arm],
     prepared: Prepared,
-    bench: Bench,
-    cells: Sequence[tuple[Cell, Entry]],
+    cells: Sequence[Planned],
     kept: CellFolder,
     resamples: int,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -40,11 +42,13 @@ def conclude(
 
     `results.json` is written last: where it is, the sweep is complete.
     """
-    records = [kept.record(cell) for cell, _ in cells]
-    table = pd.concat([kept.predictions(cell) for cell, _ in cells], ignore_index=True)
+    records = defaultdict(list)
+    for planned in cells:
+        records[planned.place].append(kept.record(planned.cell))
+    table = pd.concat([kept.predictions(planned.cell) for planned in cells], ignore_index=True)
     words = {"positive": prepared.label.positive_name, "negative": prepared.label.negative_name}
     predictions.save(table, folder / PREDICTIONS, **words)
-    _write_map(folder, arms, bench, [entry for _, entry in cells])
+    _write_map(folder, arms, cells)
     synthetic = any(is_builtin(Path(manifest)) for manifest in (settings.data, *settings.ood.values()))
     facts = {
         "label": {"column": settings.label, **words},
@@ -53,12 +57,12 @@ def conclude(
         "remarks": remarks(settings, arms, prepared, records, synthetic),
         "synthetic": synthetic,
         "arms": {**{arm.name: _about(arm, settings) for arm in arms}, **BUILT_IN},
-        "seconds": round(sum(record["seconds"] for record in records), 1),
+        "seconds": round(sum(record["seconds"] for own in records.values() for record in own), 1),
         "primary": {name: settings.primary[name] for name in ("a", "b", "fraction")},
         "margin": settings.margin,
         "seed": settings.seed,
         "resamples": resamples,
-        "cut_short": _unfinished(records),
+        "cut_short": {place: _unfinished(own) for place, own in records.items()},
         "seen": _seen(arms, cells),
     }
     files.write_json(folder / FACTS, plain(facts))
@@ -86,7 +90,7 @@ def rebuild(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         margin=facts["margin"],
         resamples=facts["resamples"],
         seed=facts["seed"],
-        unfinished=[(arm, float(fraction)) for arm, fraction in facts["cut_short"]],
+        unfinished=_by_place(facts["cut_short"]),
     )
     asked = {"resamples": facts["resamples"], "seed": facts["seed"]}
     results = {
@@ -98,6 +102,12 @@ def rebuild(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     results = _rounded(plain(results))
     files.write_json(folder / RESULTS, results)
     return table, results
+
+
+def _by_place(cut_short: Any) -> dict[str, list[tuple[str, float]]]:
+    """Return arms and fractions that the budget ended, by whose labels they learnt from; once there were no others."""
+    places = cut_short if isinstance(cut_short, dict) else {"id": cut_short}
+    return {place: [(arm, float(fraction)) for arm, fraction in own] for place, own in places.items()}
 
 
 def _rounded(value: Any) -> Any:
@@ -127,14 +137,15 @@ def validation_in_words(settings: SweepSettings) -> str:
 
 
 def remarks(
-    settings: SweepSettings, arms: Sequence[Arm], prepared: Prepared, records: Sequence[dict[str, Any]], synthetic: bool
+    settings: SweepSettings, arms: Sequence[Arm], prepared: Prepared, records: Mapping[str, Records], synthetic: bool
 ) -> list[str]:
     """Return the sentences that a reader of the results must see."""
     said = [SYNTHETIC] if synthetic else []
     said += prepared.remarks
     said += _checkpoint_remarks(arms) if settings.checkpoint == "best" else []
-    said += _fixed_remarks(records)
-    said += _limit_remarks(records)
+    for place, own in records.items():
+        said += _fixed_remarks(own, _at(place))
+        said += _limit_remarks(own, _at(place))
     if 100 in settings.fractions and settings.draws > 1:
         said.append(
             "All draws of 100 % have the same labels: they differ in initial weights and order of training only"
@@ -151,34 +162,39 @@ def _checkpoint_remarks(arms: Sequence[Arm]) -> list[str]:
     ]
 
 
-def _fixed_remarks(records: Sequence[dict[str, Any]]) -> list[str]:
+def _at(place: str) -> str:
+    """Return whose labels are meant, in words; nothing for those in distribution."""
+    return "" if place == "id" else f" of the labels of '{place.removeprefix(OWN + ':')}'"
+
+
+def _fixed_remarks(records: Records, of: str) -> list[str]:
     """Say where nothing could be held out, so that fixed settings were used."""
     fixed = sorted({r["fraction"] for r in records if r["choice"]["validation_log_loss"] is None})
     return [
-        f"At {fraction:g} % the patients of some draw are too few to hold any out for choosing settings: there "
+        f"At {fraction:g} %{of} the patients of some draw are too few to hold any out for choosing settings: there "
         f"probes use C = {probe.WITHOUT_VALIDATION:g} and trained networks the budget's fixed learning rate and steps"
         for fraction in fixed
     ]
 
 
-def _unfinished(records: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
+def _unfinished(records: Records) -> list[tuple[str, float]]:
     """Return arm and fraction of the trainings that were ended by the budget and not by their plateau."""
     return sorted({(r["arm"], r["fraction"]) for r in records if r["choice"].get("at_limit")})
 
 
-def _limit_remarks(records: Sequence[dict[str, Any]]) -> list[str]:
+def _limit_remarks(records: Records, of: str) -> list[str]:
     return [
-        f"The validation loss of '{arm}' at {fraction:g} % was still falling at the last step allowed, or had not "
+        f"The validation loss of '{arm}' at {fraction:g} %{of} was still falling at the last step allowed, or had not "
         "begun to: more steps (budget.steps) might raise it"
         for arm, fraction in _unfinished(records)
     ]
 
 
-def _seen(arms: Sequence[Arm], cells: Sequence[tuple[Cell, Entry]]) -> dict[str, list[str]]:
+def _seen(arms: Sequence[Arm], cells: Sequence[Planned]) -> dict[str, list[str]]:
     """Return for each arm the shifts of whose kind its training showed it something."""
     runs = {arm.name: arm.runs[0] for arm in arms}
     result: dict[str, list[str]] = {}
-    for name, learner in {cell.arm: entry.learner for cell, entry in cells}.items():
+    for name, learner in {planned.cell.arm: planned.entry.learner for planned in cells}.items():
         shown = [(runs[name].modality, runs[name].strengths)] if name in runs else []
         shown += [(modality_of(learner.recipe), ["weak"])] if isinstance(learner, TrainingLearner) else []
         result[name] = [kind for kind in shifts.SHIFTS if any(shifts.seen(kind, *one) for one in shown)]
@@ -200,10 +216,10 @@ def _about(arm: Arm, settings: SweepSettings) -> dict[str, Any]:
     }
 
 
-def _write_map(folder: Path, arms: Sequence[Arm], bench: Bench, entries: Sequence[Entry]) -> None:
-    random = next(entry.learner for entry in entries if entry.arm == "random")
+def _write_map(folder: Path, arms: Sequence[Arm], cells: Sequence[Planned]) -> None:
+    random = next(planned for planned in cells if planned.cell.arm == "random")
     sources = {arms[0].name: PretrainedFeatures(arms[0].runs[0])}
-    if isinstance(random, ProbeLearner):
-        sources["random"] = random.sources[0]  # type: ignore[assignment]
+    if isinstance(random.entry.learner, ProbeLearner):
+        sources["random"] = random.entry.learner.sources[0]  # type: ignore[assignment]
     with files.atomic_path(folder / "embeddings.parquet") as temporary:
-        embed(bench, dict(sources)).to_parquet(temporary, index=False)
+        embed(random.bench, dict(sources)).to_parquet(temporary, index=False)

@@ -40,7 +40,8 @@ def check_pretraining(arms: Sequence[Arm], tests: dict[str, pd.DataFrame]) -> No
                     f"The run '{run.name}' was pretrained on images of the test set '{name}': {_told(common, test)}",
                     where=run.folder,
                     fix="Pretrain again without them (the same manifest with data.holdout > 0 leaves its test patients "
-                    "out), or test on other images; --drop-overlap cannot undo pretraining",
+                    "out; one of several places, made by `medssl join`, those of each, to be swept with --ood-labels), "
+                    "or test on other images; --drop-overlap cannot undo pretraining",
                 )
 
 

@@ -31,6 +31,7 @@ class SweepSettings(Settings):
         data_hash: Of its rows.
         ood: Name of each out-of-distribution test set, and its manifest.
         ood_hashes: Of their rows.
+        ood_labels: Whether the other places are also learnt from, apart: from the labels of their training patients.
         shifts: Acquisition shifts that the in-distribution test images are also shown under.
         label: The label column.
         positive: Its words that count as positive, None where they follow from the column.
@@ -54,6 +55,7 @@ class SweepSettings(Settings):
     data_hash: str
     ood: dict[str, str]
     ood_hashes: dict[str, str]
+    ood_labels: bool = False
     shifts: list[str] = []
     label: str
     positive: list[str] | None = None
@@ -104,6 +106,8 @@ def resolve(
             f"Expected --drop-overlap train, but got '{drop_overlap}'",
             fix="Only training images can be left out: dropping test images would change the published test set",
         )
+    if asked.get("ood_labels") and not ood:
+        raise SettingsError("No other place is named whose labels could be learnt from", fix="Add --ood MANIFEST")
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES, where="--device")
     ascending = resolve_fractions(fractions)
@@ -233,5 +237,5 @@ def _check_same(old: Any, settings: SweepSettings, folder: Path) -> None:
 def _difference(old: Any, settings: SweepSettings) -> str | None:
     """Return the first setting that differs; another version is none, it only computes cells anew."""
     new = settings.model_dump(mode="json")
-    old = {"shifts": [], **(old if isinstance(old, dict) else {})}
+    old = {"shifts": [], "ood_labels": False, **(old if isinstance(old, dict) else {})}
     return next((name for name in new if name != "version" and old.get(name) != new[name]), None)

@@ -14,7 +14,7 @@ from medssl.files import atomic_path
 SCHEMA = pa.schema(
     [
         ("test_set", pa.string()),  # "id", or the name of an out-of-distribution manifest
-        ("domain", pa.string()),  # "id", "ood", or "shift": the images of "id" as another acquisition shows them
+        ("domain", pa.string()),  # "id", "ood", "own" (learnt from labels of that place) or "shift" (of "id", altered)
         ("sample_id", pa.string()),
         ("patient_id", pa.string()),  # the patient key, unique across sites
         ("site", pa.string()),  # may be missing
@@ -29,11 +29,12 @@ SCHEMA = pa.schema(
     ]
 )
 SHIFTED = "shift"  # the domain of images as another acquisition shows them
+OWN = "own"  # the domain of another place whose own labels were learnt from; its test sets are called own:NAME
 CELL = ["mode", "arm", "run", "seed", "fraction", "draw"]
 
 _PANDAS = {pa.string(): "str", pa.int8(): "int8", pa.int64(): "int64", pa.float64(): "float64"}
 _MAY_BE_MISSING = {"site"}
-_WORDS = {"domain": ("id", "ood", SHIFTED), "mode": ("probe", "finetune")}
+_WORDS = {"domain": ("id", "ood", OWN, SHIFTED), "mode": ("probe", "finetune")}
 
 
 def of_positive_class(probabilities: np.ndarray, classes: Sequence[object], positive: object) -> np.ndarray:

@@ -1,7 +1,7 @@
 """From manifests to a bench: labels, test sets, the training pool without any test image, and the label draws."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,25 @@ from medssl.evaluation import overlap, shifts
 from medssl.evaluation.arms import Arm, Recipe
 from medssl.evaluation.cohort import Cohort, LabelSpec, Progress, gather, labelled, patients_of, with_words, words_for
 from medssl.evaluation.plan import SweepSettings
-from medssl.evaluation.predictions import SHIFTED
+from medssl.evaluation.predictions import OWN, SHIFTED
 
 Draw = tuple[float, int]
+_ONE_PATIENT = 0.5  # of one, from where `nested_fractions` rounds up to one
+
+
+@dataclass(frozen=True)
+class Place:
+    """Another place with labels of its own.
+
+    Attributes:
+        pool: Its images that may be trained on.
+        test: Its test images, those of the test set without its labels.
+        draws: For each fraction of its patients and draw, rows of its pool.
+    """
+
+    pool: Cohort
+    test: Cohort
+    draws: dict[Draw, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,7 @@ class Prepared:
         draws: For each fraction and draw, rows of the pool.
         label: The words of the label.
         remarks: Sentences on what was left out.
+        places: Other places by name whose own labels are learnt from too.
     """
 
     pool: Cohort
@@ -38,6 +55,7 @@ class Prepared:
     draws: dict[Draw, np.ndarray]
     label: BinaryLabel
     remarks: tuple[str, ...]
+    places: dict[str, Place]
 
     def counts(self) -> list[dict[str, Any]]:
         """Return patients, images and positives of each test set, the pool, and each fraction and draw."""
@@ -47,6 +65,11 @@ class Prepared:
         sets += [
             ({"set": "training", "fraction": fraction, "draw": draw}, self.pool.table.iloc[rows])
             for (fraction, draw), rows in self.draws.items()
+        ]
+        sets += [
+            ({"set": f"training: {name}", "fraction": fraction, "draw": draw}, place.pool.table.iloc[rows])
+            for name, place in self.places.items()
+            for (fraction, draw), rows in place.draws.items()
         ]
         return [{**name, **_count(table)} for name, table in sets]
 
@@ -69,22 +92,32 @@ def prepare(
     cohort = gather(data, known.table, "id", "id", recipes, progress)
     pool, test, remarks = split(cohort, known, settings)
     remarks += doubtful
-    tests = {"id": test}
+    tests, pools = {"id": test}, {"": pool}
     for (name, manifest), other in zip(ood.items(), specs, strict=True):
-        tests[name], more = out_of_distribution(manifest, name, other, label, recipes, progress)
+        found = labelled(manifest, with_words(other, label))[0]
+        if settings.ood_labels:
+            tests[name], pools[name], more = parted(manifest, name, found, recipes, settings, progress)
+        else:
+            tests[name], more = out_of_distribution(manifest, name, found, recipes, progress)
         remarks += more
-    for name, part in {**tests, "the training part": pool}.items():
-        _check_classes(part.table, name, settings.label, label)
+    for name, part in tests.items():
+        _check_classes(part.table, f"the test set '{name}'", settings.label, label)
     tables = {name: part.table for name, part in tests.items()}
     overlap.check_tests(tables)
     overlap.check_pretraining(arms, tables)
-    if settings.drop_overlap:
-        pool, told = _dropped(pool, list(tables.values()))
-        remarks.append(told)
-        _check_classes(pool.table, "the training part", settings.label, label)
-    overlap.check_training(pool.table, tables)
+    for name, part in pools.items():
+        if settings.drop_overlap:
+            pools[name], told = _dropped(part, name, list(tables.values()))
+            remarks.append(told)
+        _check_classes(pools[name].table, f"the training part{_of(name)}", settings.label, label)
+        overlap.check_training(pools[name].table, tables)
+    pool = pools.pop("")
+    places = {}
+    for name, part in pools.items():
+        places[name], more = _place(name, part, tests[name], settings)
+        remarks += more
     tests |= shifts.shifted(test, settings.shifts)
-    return Prepared(pool, tests, draw(pool, settings), label, tuple(remarks))
+    return Prepared(pool, tests, draw(pool, settings.fractions, settings), label, tuple(remarks), places)
 
 
 def split(cohort: Cohort, known: Manifest, settings: SweepSettings) -> tuple[Cohort, Cohort, list[str]]:
@@ -110,10 +143,10 @@ def split(cohort: Cohort, known: Manifest, settings: SweepSettings) -> tuple[Coh
 
 
 def out_of_distribution(
-    manifest: Manifest, name: str, spec: LabelSpec, label: BinaryLabel, recipes: Sequence[Recipe], progress: Progress
+    manifest: Manifest, name: str, found: Manifest, recipes: Sequence[Recipe], progress: Progress
 ) -> tuple[Cohort, list[str]]:
-    """Return a test set of another place: its rows with split 'test', or all of them where there are none."""
-    known, doubtful = patients_of(labelled(manifest, with_words(spec, label))[0])
+    """Return a test set of another place: of its labelled rows those with split 'test', or all where there are none."""
+    known, doubtful = patients_of(found)
     given = (known.table["split"] == "test").fillna(False).to_numpy(bool)
     chosen = known.table[given] if given.any() else known.table
     cohort = gather(manifest, chosen.reset_index(drop=True), name, "ood", recipes, progress)
@@ -121,15 +154,49 @@ def out_of_distribution(
     return cohort, [*cohort.remarks, *doubtful, f"The test set '{name}' is {part}"]
 
 
-def draw(pool: Cohort, settings: SweepSettings) -> dict[Draw, np.ndarray]:
+def parted(
+    manifest: Manifest,
+    name: str,
+    found: Manifest,
+    recipes: Sequence[Recipe],
+    settings: SweepSettings,
+    progress: Progress,
+) -> tuple[Cohort, Cohort, list[str]]:
+    """Return the test set of another place, and the images there that may be learnt from.
+
+    Its patients are parted as those of the in-distribution manifest are: by its given test part, or by the hash that
+    every command holds patients out by.
+    """
+    known, doubtful = patients_of(found)
+    cohort = gather(manifest, known.table, name, "ood", recipes, progress)
+    pool, test, told = split(cohort, known, settings)
+    return test, pool, [*doubtful, *(f"{name}: {text}" for text in told)]
+
+
+def _place(name: str, pool: Cohort, test: Cohort, settings: SweepSettings) -> tuple[Place, list[str]]:
+    """Return a place with the fractions of its labels that are at least a patient of each class, and remarks."""
+    positive = set(pool.table["patient_key"][pool.table["target"] == 1])
+    fewest = min(len(positive), len(set(pool.table["patient_key"]) - positive))
+    fractions = [fraction for fraction in settings.fractions if fewest * fraction / 100 >= _ONE_PATIENT]
+    if not fractions:
+        raise DataError(
+            f"No fraction of the labels of '{name}' is a patient of each class: the rarer one has {fewest}",
+            fix="Use larger --fractions, or leave out --ood-labels",
+        )
+    few = [f"{fraction:g} %" for fraction in settings.fractions if fraction not in fractions]
+    told = (
+        [f"Of '{name}' {', '.join(few)} of the labels would be no patient of the rarer class: left out"] if few else []
+    )
+    own = replace(test, name=f"{OWN}:{name}", domain=OWN)
+    return Place(pool, own, draw(pool, fractions, settings)), told
+
+
+def draw(pool: Cohort, fractions: Sequence[float], settings: SweepSettings) -> dict[Draw, np.ndarray]:
     """Return the rows of every fraction and draw: nested, stratified, whole patients, the same for every arm."""
     labels = pool.table["target"].to_numpy(float)
     patients = pool.table["patient_key"].to_numpy(dtype=object)
-    draws = [
-        nested_fractions(labels, patients, settings.fractions, number, settings.seed)
-        for number in range(settings.draws)
-    ]
-    return {(fraction, n): draws[n][fraction] for fraction in settings.fractions for n in range(settings.draws)}
+    draws = [nested_fractions(labels, patients, fractions, number, settings.seed) for number in range(settings.draws)]
+    return {(fraction, n): draws[n][fraction] for fraction in fractions for n in range(settings.draws)}
 
 
 def initial_seed(settings: SweepSettings, draw: int) -> int:
@@ -137,11 +204,15 @@ def initial_seed(settings: SweepSettings, draw: int) -> int:
     return key(settings.seed, "initial", draw) % 2**31
 
 
-def _dropped(pool: Cohort, tests: list[pd.DataFrame]) -> tuple[Cohort, str]:
+def _of(name: str) -> str:
+    return f" of '{name}'" if name else ""
+
+
+def _dropped(pool: Cohort, name: str, tests: list[pd.DataFrame]) -> tuple[Cohort, str]:
     shared = overlap.shares(pool.table, tests)
     patients = pool.table["patient_key"][shared].nunique()
-    told = f"{shared.sum()} training images of {patients} patients were left out: they share patient or pixels with"
-    return pool.take(np.flatnonzero(~shared)), f"{told} a test image"
+    told = f"{shared.sum()} training images of {patients} patients{_of(name)} were left out"
+    return pool.take(np.flatnonzero(~shared)), f"{told}: they share patient or pixels with a test image"
 
 
 def _check_classes(table: pd.DataFrame, name: str, column: str, label: BinaryLabel) -> None:
@@ -149,9 +220,8 @@ def _check_classes(table: pd.DataFrame, name: str, column: str, label: BinaryLab
     if len(found) < 2:
         only = {1.0: label.positive_name, 0.0: label.negative_name}
         said = f"only '{only[found.pop()]}'" if found else "no labelled image"
-        part = name if name.startswith("the ") else f"the test set '{name}'"
         raise DataError(
-            f"In {part} there is {said} in the label column '{column}'; both classes are needed",
+            f"In {name} there is {said} in the label column '{column}'; both classes are needed",
             fix="Use a label with both classes in every part, or another split",
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.evaluation.predictions import CELL, SHIFTED, validate
+from medssl.evaluation.predictions import CELL, OWN, SHIFTED, validate
 
 RELIABLE_PATIENTS = 50
 _NEAR_ONE, _RELIABLE_NEAR_ONE = 0.9, 100
@@ -19,7 +19,7 @@ class ScoredSet:
 
     Attributes:
         name: "id", or the name of an out-of-distribution manifest.
-        domain: "id", "ood" or "shift".
+        domain: "id", "ood", "own" or "shift".
         patients: (n,) codes from 0.
         labels: (n,) bool.
         cells: C rows of mode, arm, run, seed, fraction, draw.
@@ -53,8 +53,8 @@ class ScoredSet:
 
     @property
     def stream(self) -> str:
-        """Whose resampled patients these are: shifted images have those of the unchanged ones, "id"."""
-        return "id" if self.domain == SHIFTED else self.name
+        """Whose resampled patients these are: those of the same images unchanged, or under other labels."""
+        return "id" if self.domain == SHIFTED else self.name.removeprefix(f"{OWN}:")
 
     @cached_property
     def counts(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from medssl.evaluation.predictions import OWN
 from medssl.evaluation.verdict import HARMS, HELPS, NO_GAIN, UNDECIDED, alone
 
 TRIVIAL = {
@@ -39,8 +40,12 @@ def name(arm: str) -> str:
 
 
 def _finding(row: dict[str, Any]) -> str:
-    place = "In distribution" if row["domain"] == "id" else f"Out of distribution ({row['test_set']})"
-    start = f"{place}, with {row['fraction']:g} % of the labels,"
+    if row["domain"] == OWN:
+        place, whose = f"At another place ({row['test_set'].removeprefix(OWN + ':')})", "its own labels"
+    else:
+        place = "In distribution" if row["domain"] == "id" else f"Out of distribution ({row['test_set']})"
+        whose = "the labels"
+    start = f"{place}, with {row['fraction']:g} % of {whose},"
     arm, against = name(row["a"]), name(row["b"])
     if not math.isfinite(row["difference"]):
         return f"{start} {arm} cannot be compared with {against}: the AUROC is undefined."

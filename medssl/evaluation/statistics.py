@@ -1,7 +1,7 @@
 """Everything that is concluded from a table of predictions, without training anything."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -12,6 +12,7 @@ from medssl.errors import DataError, unknown_name
 from medssl.evaluation.bootstrap import RESAMPLES, Resampled, resample, score_rows
 from medssl.evaluation.equivalence import equivalence_rows
 from medssl.evaluation.paired import Difference, difference, differences
+from medssl.evaluation.predictions import OWN
 from medssl.evaluation.sentences import TRIVIAL, sentence
 from medssl.evaluation.verdict import HELPS, LEVEL, MARGIN, UNDECIDED, Evidence, holm, judge
 
@@ -31,7 +32,7 @@ def analyse(
     margin: float = MARGIN,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    unfinished: Collection[tuple[str, float]] = (),
+    unfinished: Mapping[str, Collection[tuple[str, float]]] | None = None,
 ) -> dict[str, Any]:
     """Return scores, paired differences, label equivalence and verdicts as they stand in `results.json`.
 
@@ -43,8 +44,8 @@ def analyse(
         margin: The smallest gain in AUROC that matters.
         resamples: For AUROC; other metrics get at most 2,000.
         seed: Of the resampling.
-        unfinished: (arm, fraction) whose training the budget ended before its plateau; nothing is said to help
-            against such an arm.
+        unfinished: (arm, fraction) whose training the budget ended before its plateau, nothing is said to help
+            against such an arm; by whose labels were learnt from, "id" or the test set of another place's own labels.
 
     Returns:
         `primary`, `scores`, `paired`, `equivalence`, `verdicts`, `test_sets` and `statistics` (resamples, margin,
@@ -65,7 +66,9 @@ def analyse(
     equivalence = equivalence_rows(resampled, reference, METRIC)
     comparisons = len(judged) - (fixed in judged)
     verdicts = [
-        _verdict(resampled, judged[key], corrected[key], key == fixed, margin, equivalence, comparisons, unfinished)
+        _verdict(
+            resampled, judged[key], corrected[key], key == fixed, margin, equivalence, comparisons, unfinished or {}
+        )
         for key in _ordered(judged, fixed)
     ]
     return plain(
@@ -162,16 +165,17 @@ def _verdict(
     margin: float,
     equivalence: list[dict[str, Any]],
     comparisons: int,
-    unfinished: Collection[tuple[str, float]],
+    unfinished: Mapping[str, Collection[tuple[str, float]]],
 ) -> dict[str, Any]:
     """Return a row of verdict: word, numbers, comparison with trivial arms, and all of it as a sentence."""
-    word, cut_short = judge(evidence, margin), (found.b, found.fraction) in unfinished
+    ended = unfinished.get(found.test_set if resampled.tests[found.test_set].domain == OWN else "id", ())
+    word, cut_short = judge(evidence, margin), (found.b, found.fraction) in ended
     row = {
         **found.row(resampled.tests[found.test_set].domain),
         "primary": primary,
         "word": UNDECIDED if cut_short and word == HELPS else word,
         "cut_short": cut_short,
-        "reference_cut_short": (found.b, max(resampled.groups["fraction"])) in unfinished,
+        "reference_cut_short": (found.b, max(resampled.groups["fraction"])) in ended,
         "above_chance": _above_chance(resampled, found, found.a),
         "reference_above_chance": _above_chance(resampled, found, found.b),
         "value_a": _value(resampled, found, found.a),

@@ -18,12 +18,13 @@ from medssl.evaluation.arms import BUILT_IN, Arm, check_name, open_arms
 from medssl.evaluation.bootstrap import RESAMPLES
 from medssl.evaluation.cells import CellFolder
 from medssl.evaluation.cohort import LabelSpec, Progress, labelled, patients_of, with_words, words_for
-from medssl.evaluation.computing import Interrupt, compute, entries, plan_cells
+from medssl.evaluation.computing import Interrupt, Planned, compute, entries, plan_cells
 from medssl.evaluation.conclusion import conclude
 from medssl.evaluation.learners import Bench
 from medssl.evaluation.plan import SweepSettings
-from medssl.evaluation.preparation import prepare
-from medssl.training.device import open_device
+from medssl.evaluation.preparation import Prepared, prepare
+from medssl.training.device import Device, open_device
+from medssl.training.loop import Hook
 from medssl.training.stopping import StopSignals
 
 
@@ -52,6 +53,7 @@ def sweep(
     label: str,
     *,
     ood: Sequence[str | Path] = (),
+    ood_labels: bool = False,
     positive: list[str] | None = None,
     negative: list[str] | None = None,
     fractions: Sequence[float] = (1, 5, 10, 33, 100),
@@ -78,6 +80,8 @@ def sweep(
         label: Its label column.
         ood: Manifests of other places; "shift:all" or "shift:blur" adds the in-distribution test images under
             acquisition shifts (`medssl.evaluation.shifts`).
+        ood_labels: Hold out patients of the other places too, test on those only, and also learn from the labels of
+            their other patients, over the same fractions: what the next place reaches with labels of its own.
         positive: Words of the label that count as positive.
         negative: Words that count as negative.
         fractions: Per cent of the training patients that are labelled.
@@ -107,12 +111,13 @@ def sweep(
     settings, data, others = _planned(
         opened, manifest, ood, fractions=fractions, primary=primary, drop_overlap=drop_overlap, budget=budget,
         device=device, label=label, positive=positive or None, negative=negative or None, draws=draws, mode=mode,
-        seed=seed, checkpoint=checkpoint, margin=margin,
+        seed=seed, checkpoint=checkpoint, margin=margin, ood_labels=ood_labels,
     )  # fmt: skip
     _check_labels(settings, data, others)
     folder = plan.choose_folder(settings, None if out is None else Path(out), resume)
     tell = progress or _silent
-    total = len(settings.fractions) * draws * (sum(len(arm.runs) for arm in opened) + len(BUILT_IN))
+    benches = 1 + len(others) * ood_labels
+    total = benches * len(settings.fractions) * draws * (sum(len(arm.runs) for arm in opened) + len(BUILT_IN))
     tell("plan", {"folder": str(folder), "cells": total, "settings": settings.model_dump(mode="json")})
     if dry_run:
         return Sweep(folder, settings, total)
@@ -120,15 +125,33 @@ def sweep(
         interrupt = Interrupt(signals)
         prepared = prepare(settings, opened, data, others, tell)
         plan.write_settings(settings, folder)
-        bench = Bench(
-            prepared.pool, prepared.tests, folder, open_device(device), settings.budget, settings.seed, [interrupt]
+        cells, kept = (
+            plan_all(settings, opened, prepared, folder, open_device(device), [interrupt]),
+            CellFolder(folder / "cells"),
         )
-        listed, kept = entries(opened, bench, settings.mode), CellFolder(folder / "cells")
-        cells = plan_cells(listed, bench, prepared.draws, settings)
-        compute(cells, bench, prepared.draws, settings, kept, tell, interrupt)
+        compute(cells, settings, kept, tell, interrupt)
         tell("statistics", {})
-        table, results = conclude(folder, settings, opened, prepared, bench, cells, kept, resamples)
+        table, results = conclude(folder, settings, opened, prepared, cells, kept, resamples)
     return Sweep(folder, settings, total, table, results)
+
+
+def plan_all(
+    settings: SweepSettings,
+    arms: Sequence[Arm],
+    prepared: Prepared,
+    folder: Path,
+    device: Device,
+    hooks: Sequence[Hook],
+) -> list[Planned]:
+    """Return every cell: learnt from the in-distribution labels, then from the labels of each other place."""
+    cells = []
+    for pool, tests, draws in [
+        (prepared.pool, prepared.tests, prepared.draws),
+        *((place.pool, {place.test.name: place.test}, place.draws) for place in prepared.places.values()),
+    ]:
+        bench = Bench(pool, tests, folder, device, settings.budget, settings.seed, hooks)
+        cells += plan_cells(entries(arms, bench, settings.mode), bench, draws, settings)
+    return cells
 
 
 def check(arms: Sequence[str], manifest: Path, label: str, *, ood: Sequence[str | Path], **asked: Any) -> None:

@@ -9,7 +9,7 @@ from medssl.errors import DataError, SettingsError
 
 SETTINGS = {
     "arms": {"mae": ["runs/a", "runs/b"]}, "label": "finding", "data": "m.parquet", "ood": {"lyon": "l.parquet"},
-    "shifts": ["blur"],
+    "ood_labels": False, "shifts": ["blur"],
     "fractions": [5, 33.5], "draws": 3, "mode": "probe", "margin": 0.02,
     "primary": {"a": "mae", "b": "scratch", "fraction": 5},
 }  # fmt: skip
@@ -41,10 +41,12 @@ def test_options_with_several_values_reach_the_function(asked):
         "--fractions", "5", "33.5", "--draws", "3", "--negative", "NO", "NORMAL", "--drop-overlap", "train",
         "-o", "out", "--resume", "--seed", "4", "--mode", "finetune", "--primary", "b",
         "--margin", "0.05", "--checkpoint", "best", "--budget", "steps=80", "learning_rates=[1e-3]",
+        "--ood-labels",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     call = asked[0]
     assert call["arms"] == ["runs/a", "b=runs/b,runs/c"]
+    assert call["ood_labels"] is True
     assert call["budget"] == {"steps": 80, "learning_rates": [1e-3]}
     assert (call["data"], call["ood"]) == (Path("m.csv"), ["x.csv", "y.csv"])
     assert (call["fractions"], call["draws"], call["negative"]) == ([5, 33.5], 3, ["NO", "NORMAL"])

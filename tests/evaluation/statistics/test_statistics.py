@@ -72,7 +72,7 @@ def test_a_help_that_does_not_beat_the_shortcut_says_so(study) -> None:
 def test_nothing_helps_against_a_training_that_was_cut_short(study) -> None:
     table = study({"mae": 2.4, "scratch": 0.8}, patients=150)
     small = min(table["fraction"])
-    results = analyse(table, primary=("mae", "scratch"), resamples=600, unfinished=[("scratch", small)])
+    results = analyse(table, primary=("mae", "scratch"), resamples=600, unfinished={"id": [("scratch", small)]})
     verdict = _verdict(results, "mae")
     assert (verdict["word"], verdict["cut_short"], verdict["low"] > 0) == ("undecided", True, True)
     assert "The budget ended training from scratch while it was still improving" in verdict["sentence"]
@@ -83,7 +83,7 @@ def test_nothing_helps_against_a_training_that_was_cut_short(study) -> None:
 
 def test_equalling_a_training_that_was_cut_short_says_so(study) -> None:
     table = study({"mae": 2.4, "scratch": 0.8}, patients=150)
-    results = analyse(table, resamples=200, unfinished=[("scratch", max(table["fraction"]))])
+    results = analyse(table, resamples=200, unfinished={"id": [("scratch", max(table["fraction"]))]})
     assert "training from scratch with all labels (cut short)" in results["verdicts"][0]["sentence"]
 
 
