@@ -58,7 +58,8 @@ class SweepStage(Settings):
 
     Attributes:
         name: Its name in the recipe and of its folder.
-        arms: Names of arms, each with the pretraining stages that are its seeds.
+        arms: Names of arms, each with the pretraining stages that are its seeds; STAGE@N takes the weights that it
+            kept after epoch N (its `train.keep_epochs`).
         fractions: Label fractions in per cent of patients.
         draws: Label draws a fraction.
         mode: "probe" or "finetune".
@@ -111,11 +112,21 @@ def load(name_or_path: str) -> Recipe:
     for sweep in recipe.sweep:
         where = f"{path.name}, sweep {sweep.name}"
         for arm, runs in sweep.arms.items():
-            for run in runs:
-                if run not in known:
-                    raise unknown_name("pretraining stage", run, known, where=where)
-            _check_seeds(arm, [known[run] for run in runs], where)
+            _check_seeds(arm, [_stage_of(run, known, where) for run in runs], where)
     return recipe
+
+
+def _stage_of(run: str, known: Mapping[str, PretrainStage], where: str) -> PretrainStage:
+    """Return the stage that an arm names, with or without an epoch whose weights it keeps."""
+    name, at, epoch = run.partition("@")
+    if name not in known:
+        raise unknown_name("pretraining stage", name, known, where=where)
+    kept = flat(known[name].settings).get("train.keep_epochs", [])
+    if at and epoch not in map(str, kept):
+        raise SettingsError(
+            f"The stage '{name}' keeps no weights after epoch '{epoch}'", where=where, fix="Add it to train.keep_epochs"
+        )
+    return known[name]
 
 
 def _check_names(recipe: Recipe, where: str) -> None:
@@ -250,7 +261,7 @@ class Study:
         for stage in self.recipe.sweep:
             api.check_sweep(
                 list(stage.arms),
-                modalities[next(iter(stage.arms.values()))[0]],
+                modalities[next(iter(stage.arms.values()))[0].partition("@")[0]],
                 progress=progress,
                 **self._sweep_arguments(stage),
             )

@@ -55,6 +55,14 @@ def test_a_sweep_over_a_stage_that_is_not_there_is_refused(tmp_path):
         stages.load(str(tmp_path / "bad.yaml"))
 
 
+def test_an_arm_may_be_weights_kept_on_the_way(tmp_path):
+    kept = RECIPE.replace("[a, b]", "[a@3]")
+    (tmp_path / "bad.yaml").write_text(kept)
+    with pytest.raises(SettingsError, match=r"stage 'a' keeps no weights after epoch '3'.*keep_epochs"):
+        stages.load(str(tmp_path / "bad.yaml"))
+    assert stages.load("cxr-mae").sweep[0].arms["mae-5"] == ["seed-0@5", "seed-1@5", "seed-2@5"]
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """What reaches the stages, instead of runs."""
