@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from medssl.report import answers, score_tables, shifts, sweep_figures
+from medssl.report import answers, over_time, score_tables, shifts, sweep_figures
 from medssl.report.sweep_folder import Row, Sweep, set_phrase
 from medssl.report.words import shortened
 
@@ -26,6 +26,7 @@ def context(path: Path) -> dict[str, Any]:
         "answers": answers.answers(sweep),
         "panels": sweep_figures.panels(sweep),
         "tables": score_tables.tables(sweep),
+        "over_time": over_time.section(sweep),
         "forests": sweep_figures.forests(sweep),
         "paired": score_tables.pairs(sweep),
         "shifts": shifts.section(sweep),
