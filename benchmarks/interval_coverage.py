@@ -4,7 +4,7 @@
 
 Every study draws patients with several images each (images of a patient resemble each other), label draws and
 pretraining seeds (each moves the model's skill). The true value is the mean AUROC over all of them. Printed is, for
-each number of patients (half of them positive, on average) and each true AUROC, the share of 95 % intervals that hold
+each number of patients (half of them positive) and each true AUROC, the share of 95 % intervals that hold
 it when patients, draws and seeds are resampled, the share that lies wholly above or below it, and, with --naive, the
 share of intervals that hold it when the images of one model are resampled as if they were independent, which is what
 most reports do.
@@ -84,7 +84,7 @@ def _truth(skill: float, design: Design) -> float:
 
 def _study(rng: np.random.Generator, patients: int, skill: float, design: Design) -> pd.DataFrame:
     patient = np.repeat(np.arange(patients), IMAGES)
-    labels = (rng.random(patients) < 0.5).astype(int)[patient]
+    labels = (np.arange(patients) % 2)[patient]
     noise = rng.normal(size=patients)[patient] + WITHIN * rng.normal(size=len(patient))
     draws = design.draw_spread * rng.normal(size=design.draws)
     seeds = design.seed_spread * rng.normal(size=design.seeds)

@@ -68,14 +68,18 @@ class ScoredSet:
             "n_negative_patients": len(np.unique(negative)),
         }
 
+    @property
+    def fewest_patients(self) -> int:
+        """Patients in the smaller class."""
+        return min(self.counts["n_positive_patients"], self.counts["n_negative_patients"])
+
     def remark(self, auroc: float = 0.0) -> str:
         """Return why an interval may be too narrow here, or an empty text.
 
         Simulated studies (`benchmarks/interval_coverage.py`) set the limits: 50 patients in the smaller class, and 100
         where the AUROC is 0.9 or more, whose distribution is skewed there.
         """
-        counts = self.counts
-        fewest = min(counts["n_positive_patients"], counts["n_negative_patients"])
+        fewest = self.fewest_patients
         if fewest == 0:
             return "one class only: AUROC and balanced accuracy are undefined"
         near_one = auroc >= _NEAR_ONE and fewest >= RELIABLE_PATIENTS

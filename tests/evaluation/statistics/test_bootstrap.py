@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import t as student
 from sklearn import metrics as sklearn_metrics
 
@@ -170,6 +171,25 @@ def test_e05_the_interval_is_quantiles(cases, cell) -> None:
     row = _row(cell(table.label, _scaled(table.score), table.patient_id), 10_000)
     assert row["value"] == pytest.approx(expected["auroc"], abs=1e-12)
     assert [row["low"], row["high"]] == pytest.approx(expected["percentile_ci"], abs=expected["tolerance"])
+
+
+def test_skewed_statistics_get_the_bca_interval() -> None:
+    """SciPy's BCa interval, whose acceleration comes from a jackknife, on its own resamples."""
+    sample = np.random.default_rng(5).lognormal(size=60)
+    witness = scipy_bootstrap((sample,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(6))
+    found = bootstrap.Distribution(float(sample.mean()), witness.bootstrap_distribution, patients=60).row()
+    limits, plain = witness.confidence_interval, np.quantile(witness.bootstrap_distribution, [0.025, 0.975])
+    assert [found["low"], found["high"]] == pytest.approx([limits.low, limits.high], abs=0.03)
+    assert plain[1] < limits.high - 0.1  # the percentile interval is another one
+
+
+def test_few_patients_keep_the_percentile_interval() -> None:
+    values = 1 - np.random.default_rng(0).exponential(0.05, 5000)
+    limits = np.quantile(values, [0.025, 0.975])
+    few, many = (bootstrap.Distribution(0.95, values, patients=n) for n in (19, 20))
+    assert [few.row()[side] for side in ("low", "high")] == pytest.approx(limits)
+    assert many.row()["low"] < limits[0] - 0.005
+    assert (np.diff(many.widened[np.argsort(values)]) >= 0).all()  # moved, not reordered
 
 
 def test_coverage_is_roughly_right() -> None:
