@@ -23,6 +23,7 @@ from medssl.metrics.parts.weighted import Many
 
 Values = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]  # (test set, metric) -> (C,) and (C, R)
 
+PATIENTS = "patients"
 _UPPER = 0.975
 _NOTHING = 1e-9  # rounding of a statistic that resampling does not move
 _FEWEST, _FEWEST_PATIENTS = 30, 20  # resamples, and patients of a class, whose skewness can be told
@@ -32,15 +33,15 @@ RESAMPLES_OF_OTHERS = 2_000
 
 
 class Level(NamedTuple):
-    """How a statistic moves when one level alone, label draws or seeds, is resampled.
+    """How a statistic moves when one level alone, patients, label draws or seeds, is resampled.
 
     Attributes:
-        moved: The statistic in every resample, minus its value, (R,).
-        freedom: Units of the level less one.
+        moved: The statistic in every resample, minus its value, (R,); NaN where it is undefined.
+        freedom: Units of the level less one; infinite for patients, which are taken as many.
     """
 
     moved: np.ndarray
-    freedom: int
+    freedom: float
 
 
 class Distribution(NamedTuple):
@@ -49,7 +50,7 @@ class Distribution(NamedTuple):
     Attributes:
         value: On the test set itself.
         resampled: In every resample of patients, draws and seeds, (R,); NaN where it is undefined.
-        levels: For each level of few units, how it moves the statistic; differences share the level of draws.
+        levels: How each level moves the statistic; differences share the levels of patients and draws.
         patients: Of the smaller class in the test set.
     """
 
@@ -68,19 +69,22 @@ class Distribution(NamedTuple):
 
         AUROC near 1 is skewed: its spread is wider where it is lower, and percentile intervals lie above the truth far
         more often than below it. BCa corrects for the bias of the median and for the change of the spread (Efron,
-        "Better bootstrap confidence intervals", JASA 82, 1987). The acceleration is a sixth of the skewness of the
-        resamples, which for means of patients is what the jackknife gives. Both are kept within what they can be in
-        smooth statistics, since BCa is unstable beyond; below 20 patients of a class skewness cannot be told from a
-        few outliers, and the interval stays the percentile interval.
+        "Better bootstrap confidence intervals", JASA 82, 1987). Both are read from resampling patients alone, since
+        the skewness of a few draws or seeds cannot be told, and are scaled by the share that patients have in the
+        spread, as third cumulants are. The acceleration is a sixth of the skewness, which for means of patients is
+        what the jackknife gives. Below 20 patients of a class the interval stays the percentile interval.
         """
-        defined = np.isfinite(self.resampled)
-        values = self.resampled[defined]
-        told = self.patients >= _FEWEST_PATIENTS and len(values) >= _FEWEST and np.ptp(values) > _NOTHING
-        if not told or not np.isfinite(self.value):
+        if self.patients < _FEWEST_PATIENTS or PATIENTS not in self.levels:
             return self.resampled
-        below = (np.sum(values < self.value) + np.sum(values == self.value) / 2) / len(values)
-        bias = float(np.clip(normal.ppf(below), -_MOST_BIAS, _MOST_BIAS))
-        acceleration = float(np.clip(skew(values) / 6, -_MOST_ACCELERATION, _MOST_ACCELERATION))
+        moved = self.levels[PATIENTS].moved
+        moved, defined = moved[np.isfinite(moved)], np.isfinite(self.resampled)
+        values = self.resampled[defined]
+        if len(moved) < _FEWEST or np.ptp(moved) < _NOTHING:
+            return self.resampled
+        share = min(1.0, float(np.var(moved) / np.var(values))) ** 1.5
+        below = (np.sum(moved < -_NOTHING) + np.sum(np.abs(moved) <= _NOTHING) / 2) / len(moved)
+        bias = share * float(np.clip(normal.ppf(below), -_MOST_BIAS, _MOST_BIAS))
+        acceleration = share * float(np.clip(skew(moved) / 6, -_MOST_ACCELERATION, _MOST_ACCELERATION))
         z = normal.ppf((rankdata(values, method="ordinal") - 0.5) / len(values)) + bias
         result = self.resampled.copy()
         result[defined] = np.quantile(values, normal.cdf(bias + z / (1 - acceleration * z)))
@@ -95,7 +99,8 @@ class Distribution(NamedTuple):
         of variance components", Biometrics Bulletin 2, 1946), and resamples are stretched by the ratio of the 97.5 %
         quantiles of Student's t and of the normal distribution. Patients are taken as many.
         """
-        parts = [(float(np.var(level.moved)), level.freedom) for level in self.levels.values()]
+        few = [level for level in self.levels.values() if np.isfinite(level.freedom)]
+        parts = [(float(np.var(level.moved)), level.freedom) for level in few]
         uncertain = sum(variance**2 / freedom for variance, freedom in parts)
         corrected = self.corrected
         if not uncertain or not np.isfinite(self.value):
@@ -221,6 +226,7 @@ class Resampled:
             for name, count in counts.items()
             if units[name] > 1
         }
+        levels[PATIENTS] = Level(shares @ resampled / shares.sum() - average, np.inf)
         return Distribution(average, means, levels, test.fewest_patients)
 
 

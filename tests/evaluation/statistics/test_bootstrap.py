@@ -173,11 +173,25 @@ def test_e05_the_interval_is_quantiles(cases, cell) -> None:
     assert [row["low"], row["high"]] == pytest.approx(expected["percentile_ci"], abs=expected["tolerance"])
 
 
+def of_patients(value: float, resampled: np.ndarray, patients: int) -> bootstrap.Distribution:
+    """A statistic that patients alone move."""
+    level = bootstrap.Level(resampled - value, np.inf)
+    return bootstrap.Distribution(value, resampled, {bootstrap.PATIENTS: level}, patients)
+
+
+def test_the_skewness_of_a_few_draws_moves_no_limit() -> None:
+    rng = np.random.default_rng(0)
+    draws, patients = 0.1 * rng.choice([0.2, 0.2, 0.2, -0.6], 20_000), rng.normal(0, 0.01, 20_000)
+    levels = {"draws": bootstrap.Level(draws, 3), bootstrap.PATIENTS: bootstrap.Level(patients, np.inf)}
+    found = bootstrap.Distribution(0.8, 0.8 + draws + patients, levels, 100)
+    assert found.corrected == pytest.approx(found.resampled, abs=0.005)
+
+
 def test_skewed_statistics_get_the_bca_interval() -> None:
     """SciPy's BCa interval, whose acceleration comes from a jackknife, on its own resamples."""
     sample = np.random.default_rng(5).lognormal(size=60)
     witness = scipy_bootstrap((sample,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(6))
-    found = bootstrap.Distribution(float(sample.mean()), witness.bootstrap_distribution, patients=60).row()
+    found = of_patients(float(sample.mean()), witness.bootstrap_distribution, 60).row()
     limits, plain = witness.confidence_interval, np.quantile(witness.bootstrap_distribution, [0.025, 0.975])
     assert [found["low"], found["high"]] == pytest.approx([limits.low, limits.high], abs=0.03)
     assert plain[1] < limits.high - 0.1  # the percentile interval is another one
@@ -186,7 +200,7 @@ def test_skewed_statistics_get_the_bca_interval() -> None:
 def test_few_patients_keep_the_percentile_interval() -> None:
     values = 1 - np.random.default_rng(0).exponential(0.05, 5000)
     limits = np.quantile(values, [0.025, 0.975])
-    few, many = (bootstrap.Distribution(0.95, values, patients=n) for n in (19, 20))
+    few, many = (of_patients(0.95, values, n) for n in (19, 20))
     assert [few.row()[side] for side in ("low", "high")] == pytest.approx(limits)
     assert many.row()["low"] < limits[0] - 0.005
     assert (np.diff(many.widened[np.argsort(values)]) >= 0).all()  # moved, not reordered
