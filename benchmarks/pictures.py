@@ -52,7 +52,7 @@ def minutes(sweep: Sweep) -> Figure | None:
         return None
     fraction = sweep.primary["fraction"]
     rows = [row for row in rows if row["fraction"] == fraction]
-    figure, panels = _panels([set_title(*place) for place in sweep.test_sets], "minutes of pretraining on one core")
+    figure, panels = _panels([set_title(*place) for place in sweep.test_sets], "minutes of pretraining")
     for axes, place in zip(panels, sweep.test_sets, strict=True):
         own = {row["arm"]: row for row in of_set(rows, *place)}
         for arm in (arm for arm in STYLES if arm in own):

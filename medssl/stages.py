@@ -118,14 +118,9 @@ def load(name_or_path: str) -> Recipe:
 
 def _stage_of(run: str, known: Mapping[str, PretrainStage], where: str) -> PretrainStage:
     """Return the stage that an arm names, with or without an epoch whose weights it keeps."""
-    name, at, epoch = run.partition("@")
+    name = run.partition("@")[0]
     if name not in known:
         raise unknown_name("pretraining stage", name, known, where=where)
-    kept = flat(known[name].settings).get("train.keep_epochs", [])
-    if at and epoch not in map(str, kept):
-        raise SettingsError(
-            f"The stage '{name}' keeps no weights after epoch '{epoch}'", where=where, fix="Add it to train.keep_epochs"
-        )
     return known[name]
 
 
@@ -257,6 +252,7 @@ class Study:
     def _check_sweeps(self, progress: Progress | None) -> None:
         if self.data is not None and self.label is None and self.recipe.sweep:
             raise SettingsError("A sweep needs a label", fix="Add --label COLUMN")
+        self._check_epochs()
         modalities = {stage.name: stage.modality for stage in self.recipe.pretrain}
         for stage in self.recipe.sweep:
             api.check_sweep(
@@ -265,6 +261,19 @@ class Study:
                 progress=progress,
                 **self._sweep_arguments(stage),
             )
+
+    def _check_epochs(self) -> None:
+        """Refuse an arm of weights that its stage does not keep."""
+        stages = {stage.name: stage for stage in self.recipe.pretrain}
+        for run in {run for sweep in self.recipe.sweep for runs in sweep.arms.values() for run in runs if "@" in run}:
+            name, _, epoch = run.partition("@")
+            kept = flat(self._settings(stages[name])).get("train.keep_epochs")
+            if not isinstance(kept, list | tuple) or epoch not in map(str, kept):
+                raise SettingsError(
+                    f"The stage '{name}' keeps no weights after epoch '{epoch}'",
+                    where="train.keep_epochs",
+                    fix=f"Add it there: [..., {epoch}]",
+                )
 
     def _pretrain_command(self, stage: PretrainStage) -> str:
         words = ["medssl", "pretrain", "--modality", stage.modality, "--method", stage.method]

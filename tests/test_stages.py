@@ -55,11 +55,14 @@ def test_a_sweep_over_a_stage_that_is_not_there_is_refused(tmp_path):
         stages.load(str(tmp_path / "bad.yaml"))
 
 
-def test_an_arm_may_be_weights_kept_on_the_way(tmp_path):
-    kept = RECIPE.replace("[a, b]", "[a@3]")
-    (tmp_path / "bad.yaml").write_text(kept)
-    with pytest.raises(SettingsError, match=r"stage 'a' keeps no weights after epoch '3'.*keep_epochs"):
-        stages.load(str(tmp_path / "bad.yaml"))
+def test_an_arm_may_be_weights_kept_on_the_way(tmp_path, calls):
+    (tmp_path / "kept.yaml").write_text(RECIPE.replace("[a, b]", "[a@3]"))
+    recipe = stages.load(str(tmp_path / "kept.yaml"))
+    asked = {"recipe": recipe, "out": tmp_path / "out", "data": tmp_path / "m.parquet", "label": "disease"}
+    for kept in ([1, 2], 3, None, "[3]"):
+        with pytest.raises(SettingsError, match=r"stage 'a' keeps no weights after epoch '3' \(train\.keep_epochs\)"):
+            stages.Study(**asked, settings={"train": {"keep_epochs": kept}}).check()
+    stages.Study(**asked, settings={"train": {"keep_epochs": [1, 3]}}).check()
     assert stages.load("cxr-mae").sweep[0].arms["mae-5"] == ["seed-0@5", "seed-1@5", "seed-2@5"]
 
 

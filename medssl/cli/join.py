@@ -11,9 +11,6 @@ def command(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The joined manifest, .parquet or .csv.")
     ],
-    holdout: Annotated[
-        float, typer.Option("--holdout", help="Share of the patients kept for tests, where a place has no test part.")
-    ] = 0.3,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest of that name.")] = False,
 ) -> None:
     """Join the manifests of several places, with the test patients of each marked in the column `split`.
@@ -30,7 +27,9 @@ def command(
     if output.suffix.lower() not in (".parquet", ".csv"):
         raise SettingsError(f"A manifest is .parquet or .csv, but got '{output}'")
     files.refuse_existing(output, overwrite=overwrite)
-    joined = join([Manifest.load(path) for path in manifests], holdout)
+    if any(output.resolve() == given.resolve() for given in manifests):
+        raise SettingsError(f"The manifest would replace '{output}', which it is made of", fix="Choose another -o")
+    joined = join([Manifest.load(path) for path in manifests])
     joined.save(output)
     for line in summary(Manifest.load(output)):
         typer.echo(line)

@@ -87,14 +87,14 @@ def plan(values: dict[str, Any]) -> str:
     settings, primary = values["settings"], values["settings"]["primary"]
     arms = [f"{name} ({len(runs)} run{'s' if len(runs) > 1 else ''})" for name, runs in settings["arms"].items()]
     fractions = ", ".join(f"{fraction:g} %" for fraction in settings["fractions"])
-    own = "; these also learnt from their own labels" if settings["ood_labels"] else ""
-    where = ", ".join(["in distribution", *settings["ood"], *(f"shift:{name}" for name in settings["shifts"])])
+    own = [f"{name} with its own labels" for name in settings["ood"] if settings["ood_labels"]]
+    where = ", ".join(["in distribution", *settings["ood"], *own, *(f"shift:{name}" for name in settings["shifts"])])
     return "\n".join(
         [
             f"Arms: {', '.join(arms)}, scratch, random, pixels, shortcut",
-            f"Label '{settings['label']}' of {settings['data']}; tested: {where}{own}",
+            f"Label '{settings['label']}' of {settings['data']}; tested: {where}",
             f"{fractions} of the training patients, {settings['draws']} draws, {settings['mode']}: "
-            f"{values['cells']} cells",
+            f"{'at most ' if own else ''}{values['cells']} cells",
             f"Primary comparison, fixed now: {primary['a']} against {primary['b']} at {primary['fraction']:g} %, "
             f"in distribution; the smallest gain that matters is {settings['margin']:g}",
             f"sweep folder: {values['folder']}",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from medssl import discovery, files, kept
@@ -99,9 +100,12 @@ class Pretrained:
     def minutes(self) -> float | None:
         """Return the wall time of the training up to these weights, None where the log does not tell."""
         lines = [line for line in kept.lines(self.folder / runs.LOG) if line.get("kind") == "step"]
-        before = [line for line in lines if self.epoch is None or line.get("epoch", 0) < self.epoch]
-        seconds = before[-1].get("seconds") if before else None
-        return round(float(seconds) / 60, 2) if isinstance(seconds, int | float) else None
+        told = [[line.get("step"), line.get("seconds")] for line in lines]
+        steps, seconds = np.array([one for one in told if None not in one], dtype=float).reshape(-1, 2).T
+        if not len(steps) or self.backbone.name == runs.BEST:
+            return None
+        share = 1.0 if self.epoch is None else self.epoch / int(self.settings["train"]["epochs"])
+        return round(float(np.interp(share * steps[-1], [0, *steps], [0, *seconds])) / 60, 2)
 
     def monitored_labels(self) -> int:
         """Return how many labels the online kNN used, which chose the best checkpoint."""
@@ -257,7 +261,8 @@ def _without_seed(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unique(run: Pretrained, taken: set[str]) -> str:
-    method, backbone = run.settings["method"], run.settings.get("backbone")
+    at = "" if run.epoch is None else f"@{run.epoch}"
+    method, backbone = f"{run.settings['method']}{at}", run.settings.get("backbone")
     for name in (method, f"{method}-{backbone}", f"{method}-{run.name}"):
         if name not in taken and name not in BUILT_IN:
             return name
@@ -275,5 +280,7 @@ def _check_seeds(arm: Arm) -> None:
                 f"Two runs of the arm '{arm.name}' have the {field} {twice}",
                 fix="Give runs of different seeds, or name them as different arms",
             )
+    if len({run.epoch for run in arm.runs}) > 1:
+        raise SettingsError(f"The arm '{arm.name}' mixes weights of different epochs", fix="Make an arm of each epoch")
     if len({run.recipe for run in arm.runs}) > 1:
         raise SettingsError(f"The runs of the arm '{arm.name}' differ in modality or image size")

@@ -18,7 +18,7 @@ from medssl.evaluation.computing import Planned
 from medssl.evaluation.learners import PretrainedFeatures, ProbeLearner, TrainingLearner
 from medssl.evaluation.maps import embed
 from medssl.evaluation.plan import SweepSettings
-from medssl.evaluation.predictions import OWN
+from medssl.evaluation.predictions import place_of
 from medssl.evaluation.preparation import Prepared
 from medssl.evaluation.shift_statistics import shift_results
 from medssl.evaluation.statistics import analyse
@@ -131,7 +131,7 @@ def validation_in_words(settings: SweepSettings) -> str:
         "trained network on a held-out third of the patients, after which the whole fraction is trained on"
     )
     return (
-        f"inside the fraction: every choice is made by in-distribution log loss on patients drawn as part of the "
+        f"inside the fraction: every choice is made by log loss on patients drawn as part of the "
         f"fraction, with the same budget for every arm: {probes}; {training}"
     )
 
@@ -159,12 +159,13 @@ def _checkpoint_remarks(arms: Sequence[Arm]) -> list[str]:
         "patients, which no label fraction counts"
         for arm in arms
         for run in arm.runs
+        if run.epoch is None
     ]
 
 
 def _at(place: str) -> str:
     """Return whose labels are meant, in words; nothing for those in distribution."""
-    return "" if place == "id" else f" of the labels of '{place.removeprefix(OWN + ':')}'"
+    return "" if place == "id" else f" of the labels of '{place_of(place)}'"
 
 
 def _fixed_remarks(records: Records, of: str) -> list[str]:

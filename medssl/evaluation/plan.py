@@ -18,6 +18,7 @@ from medssl.transfer.finetune import ON_CPU, Budget
 HOLDOUT = 0.3
 SWEEPS = Path("sweeps")
 DEVICES = ("auto", "cpu", "cuda")
+_LATER = {"shifts": [], "ood_labels": False}  # what earlier versions did not write down
 _SETTINGS, _RESULTS = "settings.yaml", "results.json"
 
 
@@ -224,6 +225,7 @@ def _newest_unfinished(settings: SweepSettings) -> Path:
 def _check_same(old: Any, settings: SweepSettings, folder: Path) -> None:
     if not isinstance(old, dict) or "arms" not in old:
         raise StorageError("The folder holds something else than a sweep", where=folder, fix="Choose another -o")
+    old = {**_LATER, **old}
     name = _difference(old, settings)
     if name is not None:
         new = settings.model_dump(mode="json")
@@ -237,5 +239,5 @@ def _check_same(old: Any, settings: SweepSettings, folder: Path) -> None:
 def _difference(old: Any, settings: SweepSettings) -> str | None:
     """Return the first setting that differs; another version is none, it only computes cells anew."""
     new = settings.model_dump(mode="json")
-    old = {"shifts": [], "ood_labels": False, **(old if isinstance(old, dict) else {})}
+    old = {**_LATER, **(old if isinstance(old, dict) else {})}
     return next((name for name in new if name != "version" and old.get(name) != new[name]), None)

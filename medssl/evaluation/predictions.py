@@ -29,12 +29,22 @@ SCHEMA = pa.schema(
     ]
 )
 SHIFTED = "shift"  # the domain of images as another acquisition shows them
-OWN = "own"  # the domain of another place whose own labels were learnt from; its test sets are called own:NAME
+OWN = "own"  # the domain of another place whose own labels were learnt from
 CELL = ["mode", "arm", "run", "seed", "fraction", "draw"]
 
 _PANDAS = {pa.string(): "str", pa.int8(): "int8", pa.int64(): "int64", pa.float64(): "float64"}
 _MAY_BE_MISSING = {"site"}
 _WORDS = {"domain": ("id", "ood", OWN, SHIFTED), "mode": ("probe", "finetune")}
+
+
+def own_set(place: str) -> str:
+    """Return what the test set of another place is called where its own labels were learnt from."""
+    return f"{OWN}:{place}"
+
+
+def place_of(test_set: str) -> str:
+    """Return the place of a test set, whichever labels were learnt from."""
+    return test_set.removeprefix(f"{OWN}:")
 
 
 def of_positive_class(probabilities: np.ndarray, classes: Sequence[object], positive: object) -> np.ndarray:
@@ -71,11 +81,12 @@ def validate(table: pd.DataFrame, where: str | Path | None = None) -> pd.DataFra
 def save(table: pd.DataFrame, path: Path, *, positive: str, negative: str) -> None:
     """Write the table to Parquet, whole or not at all, with the names of the two classes in its metadata.
 
-    Scores are kept with the 24 significant bits of the networks that made them: half the size.
+    Scores are kept with 24 significant bits of their distance from 0 or 1, whichever is nearer: half the size, and no
+    ties among those near 1.
     """
     metadata = {"medssl.positive": positive, "medssl.negative": negative}
     table = validate(table, path)
-    table["score"] = table["score"].astype("float32").astype("float64")
+    table["score"] = _shortened(table["score"].to_numpy())
     arrow = pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False)
     words = [name for name in SCHEMA.names if name != "score"]
     with atomic_path(path) as temporary:  # a third smaller than as Parquet's writers have it by themselves
@@ -83,6 +94,12 @@ def save(table: pd.DataFrame, path: Path, *, positive: str, negative: str) -> No
             arrow.replace_schema_metadata(metadata), temporary, compression="zstd", use_dictionary=words,
             use_byte_stream_split=["score"],
         )  # fmt: skip
+
+
+def _shortened(scores: np.ndarray) -> np.ndarray:
+    near_one = scores > 0.5
+    distance = np.where(near_one, 1 - scores, scores).astype(np.float32).astype(np.float64)
+    return np.where(near_one, 1 - distance, distance)
 
 
 def load(path: Path) -> pd.DataFrame:

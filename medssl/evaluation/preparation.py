@@ -16,7 +16,7 @@ from medssl.evaluation import overlap, shifts
 from medssl.evaluation.arms import Arm, Recipe
 from medssl.evaluation.cohort import Cohort, LabelSpec, Progress, gather, labelled, patients_of, with_words, words_for
 from medssl.evaluation.plan import SweepSettings
-from medssl.evaluation.predictions import OWN, SHIFTED
+from medssl.evaluation.predictions import OWN, SHIFTED, own_set
 
 Draw = tuple[float, int]
 _ONE_PATIENT = 0.5  # of one, from where `nested_fractions` rounds up to one
@@ -131,7 +131,8 @@ def split(cohort: Cohort, known: Manifest, settings: SweepSettings) -> tuple[Coh
     else:
         by_id = pd.Series(held_out(known, settings.holdout), index=known.table["sample_id"])
         test = by_id.loc[cohort.table["sample_id"]].to_numpy(bool)
-    outside = (given == "ood") & ~test
+    outside = given == "ood"
+    test = test & ~outside
     remarks = list(cohort.remarks)
     if outside.any():
         remarks.append(f"{outside.sum()} images that the manifest calls 'ood' are neither trained nor tested on here")
@@ -167,7 +168,8 @@ def parted(
     Its patients are parted as those of the in-distribution manifest are: by its given test part, or by the hash that
     every command holds patients out by.
     """
-    known, doubtful = patients_of(found)
+    inside = found.table["split"].where(found.table["split"] != "ood")  # of another manifest's point of view
+    known, doubtful = patients_of(found.with_table(found.table.assign(split=inside)))
     cohort = gather(manifest, known.table, name, "ood", recipes, progress)
     pool, test, told = split(cohort, known, settings)
     return test, pool, [*doubtful, *(f"{name}: {text}" for text in told)]
@@ -187,7 +189,7 @@ def _place(name: str, pool: Cohort, test: Cohort, settings: SweepSettings) -> tu
     told = (
         [f"Of '{name}' {', '.join(few)} of the labels would be no patient of the rarer class: left out"] if few else []
     )
-    own = replace(test, name=f"{OWN}:{name}", domain=OWN)
+    own = replace(test, name=own_set(name), domain=OWN)
     return Place(pool, own, draw(pool, fractions, settings)), told
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.evaluation.predictions import CELL, OWN, SHIFTED, validate
+from medssl.evaluation.predictions import CELL, SHIFTED, place_of, validate
 
 RELIABLE_PATIENTS = 50
 _NEAR_ONE, _RELIABLE_NEAR_ONE = 0.9, 100
@@ -54,7 +54,7 @@ class ScoredSet:
     @property
     def stream(self) -> str:
         """Whose resampled patients these are: those of the same images unchanged, or under other labels."""
-        return "id" if self.domain == SHIFTED else self.name.removeprefix(f"{OWN}:")
+        return "id" if self.domain == SHIFTED else place_of(self.name)
 
     @cached_property
     def counts(self) -> dict[str, Any]:

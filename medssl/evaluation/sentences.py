@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from medssl.evaluation.predictions import OWN
+from medssl.evaluation.predictions import OWN, place_of
 from medssl.evaluation.verdict import HARMS, HELPS, NO_GAIN, UNDECIDED, alone
 
 TRIVIAL = {
@@ -41,7 +41,7 @@ def name(arm: str) -> str:
 
 def _finding(row: dict[str, Any]) -> str:
     if row["domain"] == OWN:
-        place, whose = f"At another place ({row['test_set'].removeprefix(OWN + ':')})", "its own labels"
+        place, whose = f"At another place ({place_of(row['test_set'])})", "its own labels"
     else:
         place = "In distribution" if row["domain"] == "id" else f"Out of distribution ({row['test_set']})"
         whose = "the labels"

@@ -125,10 +125,8 @@ def sweep(
         interrupt = Interrupt(signals)
         prepared = prepare(settings, opened, data, others, tell)
         plan.write_settings(settings, folder)
-        cells, kept = (
-            plan_all(settings, opened, prepared, folder, open_device(device), [interrupt]),
-            CellFolder(folder / "cells"),
-        )
+        cells = plan_all(settings, opened, prepared, folder, open_device(device), [interrupt])
+        kept = CellFolder(folder / "cells")
         compute(cells, settings, kept, tell, interrupt)
         tell("statistics", {})
         table, results = conclude(folder, settings, opened, prepared, cells, kept, resamples)

@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+from medssl.evaluation.predictions import OWN, place_of
 from medssl.report.sweep_folder import Row, Sweep, of_set, set_title
 from medssl.report.words import known
 
@@ -17,6 +18,7 @@ def verdicts(sweep: Sweep, *, primary: bool) -> list[Row]:
     return [
         {
             **row,
+            "place": _rank(row, primary),
             "tone": _TONES.get(row["word"], "open"),
             "set_title": set_title(row["test_set"], row["domain"]),
             "sentences": _SENTENCE_END.split(row["sentence"]),
@@ -24,6 +26,14 @@ def verdicts(sweep: Sweep, *, primary: bool) -> list[Row]:
         for row in sweep.verdicts
         if bool(row.get("primary")) == primary
     ]
+
+
+def _rank(row: Row, primary: bool) -> str:
+    """Say what a verdict is beside the primary one."""
+    if primary:
+        return "Primary comparison."
+    whose = "with labels of another place, on its patients" if row["domain"] == OWN else "on other patients"
+    return f"Secondary: the same comparison {whose}, corrected for the number of comparisons."
 
 
 def elsewhere(sweep: Sweep) -> list[Row]:
@@ -39,12 +49,11 @@ def elsewhere(sweep: Sweep) -> list[Row]:
 
 def answers(sweep: Sweep) -> list[Row]:
     """Return for each test set what fraction of the labels each arm needs, placed on a log scale of those tried."""
-    tried = [row["fraction"] for row in sweep.scores if known(row["fraction"])]
-    if not tried:
-        return []
-    scale, looks = (min(tried), max(tried)), sweep.looks
+    looks = sweep.looks
     result = []
     for test_set, domain in sweep.test_sets:
+        tried = [row["fraction"] for row in of_set(sweep.scores, test_set, domain) if known(row["fraction"])]
+        scale = (min(tried, default=_ALL), max(tried, default=_ALL))
         rows = sorted(of_set(sweep.equivalence, test_set, domain), key=lambda row: list(looks).index(row["arm"]))
         learnt = [_placed(row, scale, sweep) for row in rows if looks[row["arm"]].learnt]
         others = [(looks[row["arm"]], row["text"]) for row in rows if not looks[row["arm"]].learnt]
@@ -56,10 +65,11 @@ def answers(sweep: Sweep) -> list[Row]:
 
 def in_patients(row: Row, sweep: Sweep) -> str:
     """Say a fraction as patients to be labelled, where the results tell how many there are: `about 22 of 240`."""
+    pool = f"training: {place_of(row['test_set'])}" if row["domain"] == OWN else "training"
     full = [
         count["patients"]
         for count in sweep.results.get("counts") or []
-        if count.get("set") == "training" and count.get("fraction") == _ALL and known(count.get("patients"))
+        if count.get("set") == pool and count.get("fraction") == _ALL and known(count.get("patients"))
     ]
     if not full or not known(row["value"]):
         return ""

@@ -13,11 +13,12 @@ from medssl.report.sweep_folder import Row, Sweep, of_set, set_title
 from medssl.report.words import known, significant
 
 _CHANCE = 0.5
+_SAME = ("method", "backbone", "modality", "image size", "pretraining images")
 _FEWEST = 3  # points that make a curve
 
 
 def families(sweep: Sweep) -> list[list[tuple[float, str]]]:
-    """Return the curves: mean minutes of pretraining and name of each arm, of one method, network and modality.
+    """Return the curves: mean minutes of pretraining and name of each arm that differs from others in time alone.
 
     Only where there are at least three, such as weights that one run kept on the way.
     """
@@ -26,7 +27,7 @@ def families(sweep: Sweep) -> list[list[tuple[float, str]]]:
     for name, about in (kept if isinstance(kept, dict) else {}).items():
         minutes = _minutes(about)
         if minutes is not None and name in sweep.looks:
-            found[tuple(str(about.get(what)) for what in ("method", "backbone", "modality"))].append((minutes, name))
+            found[tuple(str(about.get(what)) for what in _SAME)].append((minutes, name))
     curves = [sorted(points) for points in found.values()]
     return [points for points in curves if len({minutes for minutes, _ in points}) >= _FEWEST]
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from medssl import kept
 from medssl.errors import DataError
+from medssl.evaluation.predictions import OWN, place_of
 from medssl.kept import NUMBER, TEXT
 from medssl.report import arms
 from medssl.report.words import known
@@ -26,7 +27,7 @@ _EQUIVALENCE = _needed("arm test_set domain text", "value")
 _VERDICT = _needed("test_set domain a b word sentence", "fraction")
 _CURVE = _needed("mode arm shift", "fraction severity value low high", "seen")
 _HEADLINE = _needed("mode arm", "fraction unchanged", "unseen unseen_shifts drop against")
-_DOMAINS = {"id": "in distribution", "ood": "out of distribution", "own": "learnt from its own labels"}
+_DOMAINS = {"id": "in distribution", "ood": "out of distribution", OWN: "with labels of its own"}
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,13 @@ class Sweep:
 def set_title(test_set: str, domain: str) -> str:
     """Name a test set by its domain: `In distribution`, `Out of distribution: NAME`."""
     words = _DOMAINS.get(domain, str(domain)).capitalize()
-    return words if test_set == domain else f"{words}: {test_set.removeprefix(f'{domain}:')}"
+    return words if test_set == domain else f"{words}: {place_of(test_set)}"
 
 
 def set_phrase(test_set: str, domain: str) -> str:
     """Name a test set within a sentence: `in distribution`, `out of distribution (NAME)`."""
     words = _DOMAINS.get(domain, str(domain))
-    return words if test_set == domain else f"{words} ({test_set.removeprefix(f'{domain}:')})"
+    return words if test_set == domain else f"{words} ({place_of(test_set)})"
 
 
 def of_set(rows: list[Row], test_set: str, domain: str) -> list[Row]:

@@ -52,25 +52,33 @@ def test_files_are_found_and_ids_stay_unique_wherever_it_is_saved(tmp_path):
 
 def test_equal_numbers_without_a_site_are_refused(tmp_path):
     a, b = (place(tmp_path, name, ["1", "2"], site=None) for name in "ab")
-    with pytest.raises(DataError, match=r"Patient 1 is in 'a' and in 'b', and no site says.*--site"):
+    with pytest.raises(DataError, match=r"Patient 1 is in 'a/a' and in 'b/b', and no site says if it is.*--site"):
         join([a, b])
     assert len(join([a, place(tmp_path, "b", ["1", "2"])])) == 8  # one site known: other people
 
 
-@pytest.mark.parametrize(
-    ("names", "holdout", "error", "said"),
-    [
-        ("a", 0.3, SettingsError, "nothing to join"),
-        ("ab", 0.0, SettingsError, "above 0 and below 1, but got 0"),
-        ("ab", 1.0, SettingsError, "above 0 and below 1, but got 1"),
-        ("aa", 0.3, DataError, "listed in 'a' and in 'a'"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(tmp_path, names, holdout, error, said):
-    with pytest.raises(error, match=said):
-        join([place(tmp_path, name, ["1", "2"]) for name in names], holdout)
+def test_a_place_of_training_rows_alone_gets_a_test_part(tmp_path):
+    a = place(tmp_path, "a", [f"p{n}" for n in range(40)], split=["train", "val"] * 40)
+    joined = join([a, place(tmp_path, "b", ["1", "2", "3"])])
+    own = joined.table[joined.table["site"] == "a"].reset_index(drop=True)
+    assert (own["split"] == "test").tolist() == held_out(a).tolist()
+    assert set(own["split"]) == {"train", "val", "test"}
+
+
+def test_one_place_alone_or_twice_is_refused(tmp_path):
+    a = place(tmp_path, "a", ["1", "2"])
+    with pytest.raises(SettingsError, match="nothing to join"):
+        join([a])
+    with pytest.raises(DataError, match="listed in 'a/a' and in 'a/a'"):
+        join([a, a])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    linked = place(tmp_path, "link", ["1", "2"])
+    with pytest.raises(DataError, match="listed in 'a/a' and in 'link/link'"):
+        join([a, linked])
 
 
 def test_a_place_without_patients_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no patient_id"):
-        join([place(tmp_path, "a", ["1", "2"]), place(tmp_path, "b", [None])])
+    for split in (None, "test"):
+        with pytest.raises(DataError, match=r"No image has a patient_id.*\(b\)"):
+            join([place(tmp_path, "a", ["1", "2"]), place(tmp_path, "b", [None], split=split)])

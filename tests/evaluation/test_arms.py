@@ -30,13 +30,15 @@ def test_weights_kept_on_the_way_are_named_by_their_epoch(runs, tmp_path):
     settings = (folder / "settings.yaml").read_text()
     (folder / "settings.yaml").write_text(settings.replace("train:", "train:\n  keep_epochs: [2, 5]"))
     shutil.copytree(runs["b"] / "backbone", folder / "snapshots" / "epoch-2")
-    log = [{"kind": "step", "step": 10 * n, "epoch": n - 1, "seconds": 60.0 * n} for n in range(1, 8)]
+    log = [{"kind": "step", "step": 12 * n, "seconds": 60.0 * n} for n in (1, 2, 50)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     kept, end = (arm.runs[0] for arm in open_arms([f"early={folder}@2", f"late={folder}"], "last"))
     assert (kept.name, kept.weights_hash) == ("a@2", open_run(runs["b"]).weights_hash)
-    assert (kept.minutes(), end.minutes()) == (2.0, 7.0)
+    assert (kept.minutes(), end.minutes()) == (1.0, 50.0)  # 100 epochs of 6 steps, logged every 12
     assert open_run(kept.argument) == kept
-    assert [len(arm.runs) for arm in open_arms([f"{folder}@2", str(folder)], "last")] == [1, 1]
+    assert [arm.name for arm in open_arms([f"{folder}@2", str(folder)], "last")] == ["mae@2", "mae"]
+    with pytest.raises(SettingsError, match="'x' mixes weights of different epochs"):
+        open_arms([f"x={folder}@2,{runs['b']}"], "last")
     with pytest.raises(DataError, match="kept no weights after epoch 3, but after 2, 5"):
         open_run(f"{folder}@3")
     with pytest.raises(DataError, match=r"none on the way.*keep_epochs"):

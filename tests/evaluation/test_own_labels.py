@@ -8,7 +8,9 @@ from medssl.data.manifest import Manifest
 from medssl.data.splits import held_out, patient_keys
 from medssl.errors import DataError, SettingsError
 from medssl.evaluation.sweep import sweep
+from medssl.report.answers import in_patients, verdicts
 from medssl.report.build import report
+from medssl.report.sweep_folder import Sweep
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +58,21 @@ def test_fractions_of_less_than_a_patient_are_left_out_and_said(done):
     assert {row["fraction"] for row in training} == {100}
 
 
+def test_patients_are_counted_among_those_of_the_place(done):
+    counts = {row["set"]: row["patients"] for row in done.results["counts"] if row.get("fraction") in (None, 100)}
+    assert counts["training: far"] != counts["training"]
+    row = {"value": 100, "test_set": "own:far", "domain": "own"}
+    assert f"of {counts['training: far']} patients" in in_patients(row, Sweep.read(done.folder))
+
+
 def test_a_verdict_names_whose_labels_were_learnt_from(done):
     own = [row for row in done.results["verdicts"] if row["domain"] == "own"]
     assert own
     assert all(row["sentence"].startswith("At another place (far), with 100 % of its own labels,") for row in own)
     page = report(done.folder).read_text()
-    assert "Learnt from its own labels: far" in page
+    assert "With labels of its own: far" in page
+    others = verdicts(Sweep.read(done.folder), primary=False)
+    assert any("the same comparison with labels of another place, on its patients" in row["place"] for row in others)
 
 
 def test_a_run_over_both_places_can_be_tested_at_both(arguments, here, elsewhere, make_run, tmp_path):

@@ -11,7 +11,7 @@ ARMS = ("mae", "mae-1", "mae-4", "simclr", "scratch", "random", "pixels", "short
 def with_minutes(folder, minutes):
     results = files.read_json(folder / "results.json")
     for name, values in minutes.items():
-        about = {"method": name.partition("-")[0], "backbone": "vit_nano", "modality": "oct"}
+        about = {"method": name.partition("-")[0], "backbone": "vit_nano", "modality": "oct", "pretraining images": [9]}
         results["arms"][name] = {**about, "minutes of pretraining": values}
     files.write_json(folder / "results.json", results)
     return Sweep.read(folder)
@@ -25,6 +25,15 @@ def test_one_curve_a_method_over_the_mean_of_its_seeds(make_sweep, tmp_path):
     page = report(folder).read_text()
     assert "Performance over pretraining time" in page
     assert "minutes of pretraining, log scale" in page
+
+
+def test_arms_that_saw_other_images_are_no_part_of_the_curve(make_sweep, tmp_path):
+    folder = make_sweep(tmp_path / "sweep", arms=ARMS)
+    with_minutes(folder, {"mae": [16], "mae-1": [1], "mae-4": [4]})
+    results = files.read_json(folder / "results.json")
+    results["arms"]["mae"]["pretraining images"] = [90]
+    files.write_json(folder / "results.json", results)
+    assert over_time.families(Sweep.read(folder)) == []
 
 
 def test_two_times_or_unknown_ones_are_no_curve(make_sweep, tmp_path):

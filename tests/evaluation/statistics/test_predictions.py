@@ -114,3 +114,18 @@ def test_a_class_that_is_not_there_is_refused() -> None:
         predictions.of_positive_class(np.zeros((3, 2)), [0, 1], "cancer")
     with pytest.raises(DataError, match="do not fit"):
         predictions.of_positive_class(np.zeros((3, 2)), ["a", "b", "c"], "a")
+
+
+def test_scores_near_one_keep_their_order_on_disk(tmp_path) -> None:
+    logits = np.sort(np.random.default_rng(0).normal(20, 4, 40))
+    table = pd.DataFrame(
+        {
+            "test_set": "id", "domain": "id", "sample_id": [f"s{i:02}" for i in range(40)],
+            "patient_id": [f"p{i}" for i in range(40)], "site": None, "label": [0, 1] * 20, "arm": "a", "run": "",
+            "seed": 0, "fraction": 5.0, "draw": 0, "mode": "probe", "score": 1 / (1 + np.exp(-logits)),
+        }
+    )  # fmt: skip
+    predictions.save(table, tmp_path / "p.parquet", positive="yes", negative="no")
+    kept = predictions.load(tmp_path / "p.parquet")["score"].to_numpy()
+    assert kept == pytest.approx(table["score"].to_numpy(), abs=1e-7)
+    assert (np.argsort(kept, kind="stable") == np.argsort(table["score"], kind="stable")).all()
