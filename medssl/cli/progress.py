@@ -51,8 +51,8 @@ class Lines:
         said = sentence(kind, values)
         if said:
             self.say(said)
-        if kind == "step":
-            self._last = values
+        if kind in ("start", "step"):  # a run that starts has no figures yet
+            self._last = values if kind == "step" else {}
         counted = count(kind, values)
         if counted is None:
             return
@@ -101,8 +101,8 @@ class Bar:
         said = sentence(kind, values)
         if said:
             self.say(said)
-        if kind == "step":
-            self._figures = speed(values)
+        if kind in ("start", "step"):
+            self._figures = speed(values) if kind == "step" else ""
         counted = count(kind, values)
         if counted is None:
             return

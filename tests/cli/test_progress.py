@@ -54,6 +54,15 @@ def test_a_line_of_the_log_brings_figures_and_the_pulse_after_it_shows_them(caps
     assert capsys.readouterr().err == "training 5/10 | loss 1\n"
 
 
+def test_a_second_run_does_not_begin_with_the_loss_of_the_first(capsys):
+    lines = progress.Lines(every=0)
+    lines("step", {"step": 10, "loss": 0.5})
+    lines("pulse", {"step": 10, "total": 10})
+    lines("start", {"step": 0, "total": 10})
+    lines("pulse", {"step": 1, "total": 10})
+    assert [("loss" in line) for line in capsys.readouterr().err.splitlines()] == [True, False, False]
+
+
 def test_monitors_are_sentences_and_unknown_scores_are_left_out(capsys):
     lines = progress.Lines()
     lines("monitor", {"step": 0, "epoch": 0, "feature_std": 0.14})
