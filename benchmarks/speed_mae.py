@@ -1,10 +1,15 @@
 """How fast is a training step of MAE? medssl against transformers' ViTMAEForPreTraining of the same network.
 
     OMP_NUM_THREADS=1 python benchmarks/speed_mae.py
+    OMP_NUM_THREADS=1 python benchmarks/speed_mae.py --defaults --backbones vit_small
 
 224 x 224 grey, patch 16, mask ratio 0.75, the decoder medssl chooses; forward, backward and fused AdamW. The limit is
 the best product of large matrices on this core. Work is counted on medssl's network: what a rival computes beyond
 (pixels of visible patches, 0.7 %) is no merit. bf16 (autocast) runs where the processor has instructions for it.
+
+With --defaults each side trains the same encoder as it would for chest X-rays unless told otherwise: medssl with its
+own decoder and the mask ratio that the modality recommends (0.90), transformers with ViTMAEConfig's (8 blocks of 512,
+0.75).
 """
 
 import argparse
@@ -22,6 +27,7 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from medssl import backbones
 from medssl.chance import Chance
 from medssl.methods import mae
+from medssl.modalities import cxr
 from medssl.training.optim import adamw, parameter_groups
 
 SIDE, PATCH, MASK_RATIO = 224, 16, 0.75
@@ -32,10 +38,13 @@ BF16 = {"avx512_bf16", "amx_bf16"}
 Step = Callable[[], None]
 
 
-def main(names: list[str], batch: int, rounds: int) -> None:
+def main(names: list[str], batch: int, rounds: int, *, defaults: bool) -> None:
     """Race every network in every precision that there is."""
     show_machine("transformers")
     for name in names:
+        if defaults:
+            compare_defaults(name, batch, rounds)
+            continue
         compare(name, batch, rounds, torch.float32)
         if processor_flags() & BF16:
             compare(name, batch, rounds, torch.bfloat16)
@@ -67,16 +76,41 @@ def compare(name: str, batch: int, rounds: int, dtype: torch.dtype) -> None:
         print(f"{one}, share of the peak: {spread(shares)}")
 
 
-def ours_of(name: str) -> mae.Method:
+def compare_defaults(name: str, batch: int, rounds: int) -> None:
+    """Race the same encoder as each side trains it unless told otherwise, in every precision, and print."""
+    images = torch.randn(batch, 1, SIDE, SIDE)
+    mask_ratio = float(cxr.MODALITY.recommends["mae.mask_ratio"].value)
+    losses = {}
+    for dtype in [torch.float32, *([torch.bfloat16] if processor_flags() & BF16 else [])]:
+        torch.manual_seed(0)
+        ours, kind = ours_of(name, mask_ratio), "fp32" if dtype == torch.float32 else "bf16"
+        losses[f"medssl {kind}"] = (*loss_of_ours(ours, images), dtype)
+        losses[f"transformers {kind}"] = (*loss_of_theirs(theirs_like(ours, defaults=True), images), dtype)
+    steps = {one: step(module, loss, dtype) for one, (module, loss, dtype) in losses.items()}
+    speed = rates(race(steps, rounds), dict.fromkeys(steps, batch))
+    counted = ", ".join(f"{one} {count_flops(loss) / batch / 1e9:.2f}" for one, (_, loss, _) in losses.items())
+    show(f"{name}, defaults of each, batch {batch}; GFLOP an image: {counted}", speed, "images/s")
+    for mine in [one for one in speed if one.startswith("medssl")]:
+        for other in [one for one in speed if one.startswith("transformers")]:
+            print(f"{mine} / {other}: {ratio(speed[mine], speed[other])}")
+
+
+def ours_of(name: str, mask_ratio: float = MASK_RATIO) -> mae.Method:
     """Return medssl's MAE around a fresh backbone."""
     backbone = backbones.build(name, in_channels=1, spatial_dims=2, image_size=SIDE)
-    return mae.Method(backbone, mae.Settings(mask_ratio=MASK_RATIO))
+    return mae.Method(backbone, mae.Settings(mask_ratio=mask_ratio))
 
 
-def theirs_like(ours: mae.Method) -> ViTMAEForPreTraining:
-    """Return transformers' MAE of the same widths, depths and heads."""
+def theirs_like(ours: mae.Method, *, defaults: bool = False) -> ViTMAEForPreTraining:
+    """Return transformers' MAE of the same widths, depths and heads; with `defaults` of the encoder alone."""
     encoder, decoder = ours.backbone, ours.decoder
     width = decoder.pred.in_features
+    same = {
+        "decoder_hidden_size": width,
+        "decoder_num_hidden_layers": len(decoder.blocks),
+        "decoder_num_attention_heads": decoder.blocks[0].attn.heads,
+        "decoder_intermediate_size": 4 * width,
+    }
     config = ViTMAEConfig(
         hidden_size=encoder.width,
         num_hidden_layers=encoder.depth,
@@ -88,10 +122,7 @@ def theirs_like(ours: mae.Method) -> ViTMAEForPreTraining:
         mask_ratio=MASK_RATIO,
         norm_pix_loss=True,
         layer_norm_eps=1e-6,
-        decoder_hidden_size=width,
-        decoder_num_hidden_layers=len(decoder.blocks),
-        decoder_num_attention_heads=decoder.blocks[0].attn.heads,
-        decoder_intermediate_size=4 * width,
+        **({} if defaults else same),
     )
     return ViTMAEForPreTraining(config).train()
 
@@ -139,5 +170,6 @@ if __name__ == "__main__":
     parser.add_argument("--backbones", nargs="+", default=["vit_small", "vit_tiny"])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--defaults", action="store_true")
     chosen = parser.parse_args()
-    main(chosen.backbones, chosen.batch, chosen.rounds)
+    main(chosen.backbones, chosen.batch, chosen.rounds, defaults=chosen.defaults)
