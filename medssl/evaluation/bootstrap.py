@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import norm as normal
-from scipy.stats import rankdata, skew
+from scipy.stats import skew
 from scipy.stats import t as student
 
 from medssl import discovery
@@ -85,9 +85,12 @@ class Distribution(NamedTuple):
         below = (np.sum(moved < -_NOTHING) + np.sum(np.abs(moved) <= _NOTHING) / 2) / len(moved)
         bias = share * float(np.clip(normal.ppf(below), -_MOST_BIAS, _MOST_BIAS))
         acceleration = share * float(np.clip(skew(moved) / 6, -_MOST_ACCELERATION, _MOST_ACCELERATION))
-        z = normal.ppf((rankdata(values, method="ordinal") - 0.5) / len(values)) + bias
+        order, places = np.argsort(values, kind="stable"), np.arange(len(values))
+        z = normal.ppf((places + 0.5) / len(values)) + bias
+        share_below = normal.cdf(bias + z / (1 - acceleration * z))
+        values[order] = np.interp(share_below * places[-1], places, values[order])  # quantiles, joined by lines
         result = self.resampled.copy()
-        result[defined] = np.quantile(values, normal.cdf(bias + z / (1 - acceleration * z)))
+        result[defined] = values
         return result
 
     @property
