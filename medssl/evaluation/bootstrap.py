@@ -280,8 +280,7 @@ def score_rows(resampled: Resampled) -> list[dict[str, Any]]:
         end = {"draws": len(draws), "seeds": seeds, **test.counts}
         for metric in resampled.metrics:
             found = resampled.distribution(mode, test_set, metric, arm, fraction)
-            flag = test.remark(found.value if metric == "auroc" else 0.0)
-            rows.append({**group, "metric": metric, **found.row(), **end, "flag": flag})
+            rows.append({**group, "metric": metric, **found.row(), **end, "flag": test.remark})
     return rows
 
 

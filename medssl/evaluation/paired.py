@@ -73,7 +73,7 @@ def difference(
     draws differ by chance in training only, so all of them are used.
     """
     of_a, of_b = (resampled.draws(mode, test_set, arm, fraction) for arm in (a, b))
-    flag = resampled.tests[test_set].remark(_highest(resampled, mode, test_set, fraction, (a, b), metric))
+    flag = resampled.tests[test_set].remark
     common = tuple(sorted(set(of_a) & set(of_b)))
     if fraction < 100 and common:
         of_a = of_b = common
@@ -82,13 +82,3 @@ def difference(
     first = resampled.distribution(mode, test_set, metric, a, fraction, of_a)
     second = resampled.distribution(mode, test_set, metric, b, fraction, of_b)
     return Difference(mode, test_set, float(fraction), metric, a, b, first.minus(second), flag)
-
-
-def _highest(
-    resampled: Resampled, mode: str, test_set: str, fraction: float, arms: tuple[str, str], metric: str
-) -> float:
-    """Return the higher AUROC of two arms, 0 for another metric or where none is defined."""
-    if metric != "auroc":
-        return 0.0
-    values = [resampled.distribution(mode, test_set, metric, arm, fraction).value for arm in arms]
-    return max((value for value in values if np.isfinite(value)), default=0.0)

@@ -10,7 +10,6 @@ import pandas as pd
 from medssl.evaluation.predictions import CELL, SHIFTED, place_of, validate
 
 RELIABLE_PATIENTS = 50
-_NEAR_ONE, _RELIABLE_NEAR_ONE = 0.9, 100
 
 
 @dataclass(frozen=True)
@@ -73,20 +72,17 @@ class ScoredSet:
         """Patients in the smaller class."""
         return min(self.counts["n_positive_patients"], self.counts["n_negative_patients"])
 
-    def remark(self, auroc: float = 0.0) -> str:
-        """Return why an interval may be too narrow here, or an empty text.
+    @property
+    def remark(self) -> str:
+        """Why an interval may be too narrow here, or an empty text.
 
-        Simulated studies (`benchmarks/interval_coverage.py`) set the limits: 50 patients in the smaller class, and 100
-        where the AUROC is 0.9 or more, whose distribution is skewed there.
+        Simulated studies set the limit (`benchmarks/interval_coverage.py`): 50 patients in the smaller class.
         """
-        fewest = self.fewest_patients
-        if fewest == 0:
+        if self.fewest_patients == 0:
             return "one class only: AUROC and balanced accuracy are undefined"
-        near_one = auroc >= _NEAR_ONE and fewest >= RELIABLE_PATIENTS
-        needed = _RELIABLE_NEAR_ONE if near_one else RELIABLE_PATIENTS
-        if fewest < needed:
-            why = " so near an AUROC of 1" if near_one else ""
-            return f"interval may be too narrow: {fewest} patients in the smaller class, {needed} are needed{why}"
+        if self.fewest_patients < RELIABLE_PATIENTS:
+            fewest = self.fewest_patients
+            return f"interval may be too narrow: {fewest} patients in the smaller class, {RELIABLE_PATIENTS} are needed"
         return ""
 
 

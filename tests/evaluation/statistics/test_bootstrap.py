@@ -253,14 +253,3 @@ def test_no_limit_leaves_what_a_metric_can_be() -> None:
     values = np.clip(np.random.default_rng(2).normal(0.97, 0.02, 1000), None, 1.0)
     found = bootstrap.Distribution(0.97, values, {"seeds": bootstrap.Level(values - 0.97, 1)})
     assert found.row()["high"] == 1
-
-
-@pytest.mark.parametrize(
-    ("patients", "skill", "said"), [(150, 0.5, ""), (150, 3.5, "so near an AUROC of 1"), (300, 3.5, "")]
-)
-def test_near_one_more_patients_are_needed(study, patients, skill, said) -> None:
-    table = study({"a": skill, "scratch": skill}, patients=patients, sets=["id"], fractions=[100.0], draws=1)
-    rows = bootstrap.summarise(table, resamples=20)
-    flags = set(rows.loc[rows["metric"] == "auroc", "flag"])
-    assert all(said in flag for flag in flags) if said else flags == {""}
-    assert set(rows.loc[rows["metric"] != "auroc", "flag"]) == {""}
