@@ -14,6 +14,8 @@ from medssl.data.manifest import Manifest
 from medssl.errors import DataError
 
 _HOLDOUT = "medssl held out"
+ONE_PATIENT = 0.5
+"""Patients that a fraction of a class must come to, to be rounded up to one."""
 
 
 def patient_keys(table: pd.DataFrame, where: str | None = None) -> np.ndarray:
@@ -218,7 +220,7 @@ def _count(name: str, patients: int, fraction: float) -> int:
     if not 0 < fraction <= 100:
         raise DataError(f"A label fraction is in (0, 100] per cent, but got {fraction:g}")
     exact = patients * fraction / 100
-    if patients and exact < 0.5:
+    if patients and exact < ONE_PATIENT:
         raise DataError(
             f"{fraction:g} % of {patients} {name} patients is {exact:.2g}, less than one patient",
             fix=f"Use fractions of {np.ceil(500 / patients) / 10:g} % or more",

@@ -225,12 +225,11 @@ def _newest_unfinished(settings: SweepSettings) -> Path:
 def _check_same(old: Any, settings: SweepSettings, folder: Path) -> None:
     if not isinstance(old, dict) or "arms" not in old:
         raise StorageError("The folder holds something else than a sweep", where=folder, fix="Choose another -o")
-    old = {**_LATER, **old}
     name = _difference(old, settings)
     if name is not None:
         new = settings.model_dump(mode="json")
         raise SettingsError(
-            f"The sweep in this folder has {name} = {old.get(name)}, now it is {new[name]}",
+            f"The sweep in this folder has {name} = {old.get(name, _LATER.get(name))}, now it is {new[name]}",
             where=folder,
             fix="Repeat its command, or choose another -o",
         )

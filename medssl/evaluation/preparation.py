@@ -10,7 +10,7 @@ import pandas as pd
 from medssl.chance import key
 from medssl.data.labels import BinaryLabel
 from medssl.data.manifest import Manifest
-from medssl.data.splits import held_out, nested_fractions
+from medssl.data.splits import ONE_PATIENT, held_out, nested_fractions
 from medssl.errors import DataError
 from medssl.evaluation import overlap, shifts
 from medssl.evaluation.arms import Arm, Recipe
@@ -19,7 +19,6 @@ from medssl.evaluation.plan import SweepSettings
 from medssl.evaluation.predictions import OWN, SHIFTED, own_set
 
 Draw = tuple[float, int]
-_ONE_PATIENT = 0.5  # of one, from where `nested_fractions` rounds up to one
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def _place(name: str, pool: Cohort, test: Cohort, settings: SweepSettings) -> tu
     """Return a place with the fractions of its labels that are at least a patient of each class, and remarks."""
     positive = set(pool.table["patient_key"][pool.table["target"] == 1])
     fewest = min(len(positive), len(set(pool.table["patient_key"]) - positive))
-    fractions = [fraction for fraction in settings.fractions if fewest * fraction / 100 >= _ONE_PATIENT]
+    fractions = [fraction for fraction in settings.fractions if fewest * fraction / 100 >= ONE_PATIENT]
     if not fractions:
         raise DataError(
             f"No fraction of the labels of '{name}' is a patient of each class: the rarer one has {fewest}",
