@@ -12,6 +12,7 @@ mirror image is read: a constant would show the model where the corners went.
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from medssl.chance import Chance
 from medssl.errors import SettingsError
 
 _CELLS = 4
+_NEAR = 2**16  # pixels at a time that stay in the second cache of a CPU core while they are read
 
 
 class Settings(base.Settings):
@@ -208,4 +210,22 @@ def warp(
         bend = F.interpolate(displacement.to(images.device, torch.float32), size, mode=smooth, align_corners=True)
         points = points + 2 * bend.flip(1).movedim(1, -1)
     mode = "nearest" if nearest else "bilinear"
-    return F.grid_sample(images, points, mode=mode, padding_mode="reflection", align_corners=False)
+    return torch.cat(
+        [
+            F.grid_sample(image, point, mode=mode, padding_mode="reflection", align_corners=False)
+            for image, point in _near(images, points)
+        ]
+    )
+
+
+def _near(images: torch.Tensor, points: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield images and points all at once, or on a CPU few at a time, copied so that they lie in its cache.
+
+    A warp reads an image in odd order, which takes twice as long from the third cache.
+    """
+    step = max(1, _NEAR // images[0].numel()) if images.device.type == "cpu" and len(images) else len(images)
+    if step >= len(images):
+        yield images, points
+        return
+    for start in range(0, len(images), step):
+        yield images[start : start + step].clone(), points[start : start + step]
