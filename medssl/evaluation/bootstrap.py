@@ -28,6 +28,7 @@ _UPPER = 0.975
 _NOTHING = 1e-9  # rounding of a statistic that resampling does not move
 _FEWEST, _FEWEST_PATIENTS = 30, 20  # resamples, and patients of a class, whose skewness can be told
 _MOST_BIAS, _MOST_ACCELERATION = 0.5, 0.2
+_CACHED, _LEAST_COLUMNS = 2**18, 16  # weights of resamples at a time: a megabyte
 RESAMPLES = 10_000
 RESAMPLES_OF_OTHERS = 2_000
 
@@ -294,14 +295,16 @@ def _fill(test: ScoredSet, metrics: list[str], resamples: int, seed: int, values
     once = np.ones((len(test.labels), 1))
     for metric, formula in formulas.items():
         values[test.name, metric][0][:] = [formula(test.labels, scores, once)[0] for scores in test.scores]
+    width = max(_LEAST_COLUMNS, _CACHED // len(test.labels))
     for start, stop in blocks(max(_count(metric, resamples) for metric in metrics)):
         counts = patient_counts(test.patients.max() + 1, start, stop, seed, test.stream).astype(np.float32)
-        weights = np.ascontiguousarray(counts.T)[test.patients]
-        for metric, formula in formulas.items():
-            target = values[test.name, metric][1]
-            inside = weights[:, : max(0, target.shape[1] - start)]
-            for cell, scores in enumerate(test.scores if inside.size else []):
-                target[cell, start:stop] = formula(test.labels, scores, inside)
+        for first in range(start, stop, width):
+            some = counts[first - start : first - start + width]
+            weights = np.ascontiguousarray(some.T)[test.patients]
+            for metric, formula in formulas.items():
+                target = values[test.name, metric][1][:, first : first + len(some)]
+                for cell, scores in enumerate(test.scores if target.size else []):
+                    target[cell] = formula(test.labels, scores, weights[:, : target.shape[1]])
 
 
 def _formula(module: ModuleType) -> Many:

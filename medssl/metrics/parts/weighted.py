@@ -4,12 +4,13 @@ A metric's formula stands in `compute_many(labels, scores, weights) -> (R,)` for
 (n,) bool, scores (n,) finite and weights (n, R) not negative. `compute` is that formula for a single weighting.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from medssl.errors import DataError
+
+_STRETCH = 8
 
 Many = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -61,15 +62,18 @@ def total(weights: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
 def running_sum(weights: np.ndarray) -> np.ndarray:
     """Return the sums of the first 0, 1, ..., n rows, (n, R) -> (n + 1, R).
 
-    Summed within about sqrt(n) stretches side by side and then along them, which is faster than `np.cumsum` over the
-    first axis: that goes through the table column by column.
+    Within stretches of a few rows by a product with a triangle of ones, then along the stretches in the same way:
+    `np.cumsum` over the first axis goes through the table column by column and takes five times as long.
     """
-    count, width = len(weights) + 1, math.isqrt(len(weights)) + 1
-    stretches = np.zeros((-(-count // width), width, weights.shape[1]), dtype=weights.dtype)
-    rows = stretches.reshape(-1, weights.shape[1])
-    rows[1:count] = weights
-    for inside in range(1, width):
-        stretches[:, inside] += stretches[:, inside - 1]
-    for stretch in range(1, len(stretches)):
-        stretches[stretch] += stretches[stretch - 1, -1]
-    return rows[:count]
+    count = len(weights)
+    stretches, rest = divmod(count, _STRETCH)
+    result = np.zeros((count + 1, weights.shape[1]), dtype=weights.dtype)
+    if stretches:
+        shape = (stretches, _STRETCH, weights.shape[1])
+        inside = result[1 : count - rest + 1].reshape(shape)
+        np.matmul(np.tri(_STRETCH, dtype=weights.dtype), weights[: count - rest].reshape(shape), out=inside)
+        if stretches > 1:
+            inside[1:] += running_sum(inside[:-1, -1])[1:, None]
+    for row in range(count - rest, count):
+        np.add(result[row], weights[row], out=result[row + 1])
+    return result
