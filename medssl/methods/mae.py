@@ -24,7 +24,10 @@ from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
 
 TITLE = "MAE"
-RECONSTRUCTION = "Each hidden patch is given its true brightness and contrast; only its structure is predicted."
+RECONSTRUCTION = (
+    "Unless mae.norm_pix_loss is off, each hidden patch is given its true brightness and contrast, and only its "
+    "structure is predicted."
+)
 NEEDS = frozenset({"tokens"})
 STRENGTHS = ("weak",)
 _PAPER = "He et al., CVPR 2022, table 8"
@@ -50,12 +53,15 @@ class Settings(_Settings):
         decoder_width: Width of the decoder's tokens; None for the default above, within 128 and 512.
         decoder_depth: Blocks of the decoder; None for the default above.
         decoder_heads: Heads of the decoder; None for one a 32 of width.
+        norm_pix_loss: Whether the pixels of each patch are predicted after normalising them by their own mean and
+            standard deviation (section 3, "reconstruction target"); else they are predicted as they are.
     """
 
     mask_ratio: float = Field(default=0.75, gt=0, lt=1)
     decoder_width: int | None = Field(default=None, gt=0)
     decoder_depth: int | None = Field(default=None, gt=0)
     decoder_heads: int | None = Field(default=None, gt=0)
+    norm_pix_loss: bool = True
 
 
 class Decoder(nn.Module):
@@ -106,8 +112,7 @@ class Method(nn.Module):
     def forward(self, views: list[torch.Tensor], chance: Chance) -> dict[str, torch.Tensor]:
         """Return the reconstruction loss of one view.
 
-        The loss is the mean squared error between prediction and pixels of the masked patches, each patch
-        normalised by its own mean and standard deviation (section 3, "reconstruction target").
+        The loss is the mean squared error between prediction and pixels of the masked patches.
 
         Args:
             views: One tensor, (B, C, *spatial).
@@ -123,11 +128,18 @@ class Method(nn.Module):
         split = self._split(view, chance)
         prediction = self._predict(view, split)
         target = take(patchify(view, self.backbone.patch), split.masked).float()
-        target = (target - target.mean(dim=2, keepdim=True)) / _deviation(target)
-        return {"loss": (prediction.float() - target).square().mean()}
+        mean, deviation = self._scale(target)
+        return {"loss": (prediction.float() - (target - mean) / deviation).square().mean()}
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: MAE has no momentum copy."""
+
+    def _scale(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean and standard deviation that patches are normalised by, (B, M, values) -> (B, M, 1) each."""
+        if not self.settings.norm_pix_loss:
+            return patches.new_zeros(1, 1, 1), patches.new_ones(1, 1, 1)
+        variance = patches.var(dim=2, keepdim=True)
+        return patches.mean(dim=2, keepdim=True), (variance + _EPSILON).sqrt()
 
     def _split(self, view: torch.Tensor, chance: Chance) -> TokenSplit:
         tokens = math.prod(grid_of(view.shape[2:], self.backbone.patch))
@@ -143,9 +155,9 @@ class Method(nn.Module):
     def reconstruct(self, view: torch.Tensor, chance: Chance) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the masked view and its reconstruction, in the scale of the view's pixels.
 
-        The model predicts normalised patches. To show them, each gets back the true mean and standard deviation of
-        its pixels, which the model never predicted: brightness and contrast of a patch are given, its structure is
-        what was learnt. Visible patches are shown as they are.
+        With `norm_pix_loss` the model predicts normalised patches. To show them, each gets back the true mean and
+        standard deviation of its pixels, which the model never predicted: brightness and contrast of a patch are
+        given, its structure is what was learnt. Visible patches are shown as they are.
 
         Args:
             view: (B, C, *spatial).
@@ -161,7 +173,8 @@ class Method(nn.Module):
         self.train(was_training)
         pixels = patchify(view, self.backbone.patch).float()
         truth = take(pixels, split.masked)
-        prediction = prediction * _deviation(truth) + truth.mean(dim=2, keepdim=True)
+        mean, deviation = self._scale(truth)
+        prediction = prediction * deviation + mean
         blank = take(pixels, split.visible).mean(dim=(1, 2), keepdim=True).expand_as(prediction)
         index = split.masked.unsqueeze(-1).expand_as(prediction)
         masked, whole = pixels.scatter(1, index, blank), pixels.scatter(1, index, prediction)
@@ -175,8 +188,3 @@ def _decoder(backbone: TokenBackbone, settings: Settings) -> Decoder:
     depth = settings.decoder_depth or max(1, backbone.depth // 3)
     heads = settings.decoder_heads or max(1, width // 32)
     return Decoder(backbone, width, depth, heads)
-
-
-def _deviation(patches: torch.Tensor) -> torch.Tensor:
-    """Return the standard deviation of each patch, (B, M, values) -> (B, M, 1), never zero."""
-    return (patches.var(dim=2, keepdim=True) + _EPSILON).sqrt()

@@ -54,9 +54,10 @@ def to_transformers(method):
     return renamed | blocks_to_transformers(state, "decoder.blocks", "decoder.decoder_layers")
 
 
-def test_loss_and_gradients_equal_transformers_with_the_same_noise():
+@pytest.mark.parametrize("norm_pix_loss", [True, False])
+def test_loss_and_gradients_equal_transformers_with_the_same_noise(norm_pix_loss):
     torch.manual_seed(0)
-    ours = mae(image_size=48)
+    ours = mae(image_size=48, norm_pix_loss=norm_pix_loss)
     for parameter in ours.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     config = ViTMAEConfig(
@@ -73,7 +74,7 @@ def test_loss_and_gradients_equal_transformers_with_the_same_noise():
         decoder_num_attention_heads=2,
         decoder_intermediate_size=128,
         mask_ratio=0.75,
-        norm_pix_loss=True,
+        norm_pix_loss=norm_pix_loss,
     )
     theirs = ViTMAEForPreTraining(config)
     theirs.decoder.initialize_weights(36)  # its fixed positions, which transformers 5 leaves at zero
@@ -167,6 +168,14 @@ def test_a_perfect_prediction_gives_the_image_back(monkeypatch):
     normalised = (truth - truth.mean(-1, keepdim=True)) / (truth.var(-1, keepdim=True) + 1e-6).sqrt()
     monkeypatch.setattr(method, "_predict", lambda *_: normalised)
     torch.testing.assert_close(method.reconstruct(x, Chance([9]))[1], x, atol=1e-4, rtol=0)
+
+
+def test_pixels_predicted_as_they_are_need_nothing_back(monkeypatch):
+    method, x = mae(image_size=16, channels=1, norm_pix_loss=False), torch.randn(1, 1, 16, 16) + 40
+    split = method._split(x, Chance([9]))
+    patches = x.reshape(1, 2, 8, 2, 8).movedim(3, 2).reshape(1, 4, 64)
+    monkeypatch.setattr(method, "_predict", lambda *_: patches[:, split.masked[0]])
+    assert torch.equal(method.reconstruct(x, Chance([9]))[1], x)
 
 
 @pytest.mark.parametrize(
