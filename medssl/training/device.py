@@ -22,6 +22,7 @@ from torch import nn
 from medssl.errors import SettingsError
 
 _FASTER = 1.3  # bf16 must win by this much: what is around the matrix products gets slower
+_LEAST_TRIES, _LOOK_SECONDS = 4, 0.05
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,15 @@ def open_device(name: str = "auto", precision: str = "fp32") -> Device:
 
 @cache
 def gemm_flops(kind: str, dtype: torch.dtype = torch.float32, size: int = 512) -> float:
-    """Return floating-point operations a second of one product of square matrices: best of three, some milliseconds."""
+    """Return floating-point operations a second of one product of square matrices.
+
+    The best of as many as fit into a twentieth of a second, at least four: beside other work most of them are
+    interrupted, and a single slow one would decide the precision of a whole run.
+    """
     a, b = (torch.ones(size, size, device=kind, dtype=dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(4):
+    best, tries, end = float("inf"), 0, time.perf_counter() + _LOOK_SECONDS
+    while tries < _LEAST_TRIES or time.perf_counter() < end:
+        tries += 1
         _synchronize(kind)
         start = time.perf_counter()
         a @ b
