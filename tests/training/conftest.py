@@ -67,7 +67,15 @@ SMALL = {
     "data": {"image_size": 16, "holdout": 0},
     "vit": {"width": 32, "depth": 1, "heads": 2, "patch_size": 4, "drop_path": 0.1},
     "mae": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
-    "train": {"batch_size": 4, "epochs": 2, "log_every": 3, "monitor_epochs": 1, "monitor_images": 20, "workers": 0},
+    "train": {
+        "batch_size": 4,
+        "epochs": 2,
+        "log_every": 3,
+        "monitor_epochs": 1,
+        "monitor_images": 20,
+        "workers": 0,
+        "precision": "fp32",
+    },
 }
 
 

@@ -26,9 +26,11 @@ from medssl.data.manifest import Manifest
 from medssl.data.splits import held_out
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError
 from medssl.settings import flat, merged
-from medssl.training import checkpoint, pretraining
+from medssl.training import checkpoint, device, pretraining
+from medssl.training.presets import chosen_by
 from medssl.training.recorder import WALL_CLOCK
 
+NAMED = {"modality": "oct", "method": "mae", "backbone": "vit_nano"}
 SCRIPT = Path(__file__).with_name("logged_run.py")
 
 
@@ -67,7 +69,14 @@ def finished(manifest, tmp_path_factory):
     settings = {
         "data": {"image_size": 16, "holdout": 0.3, "label": "disease"},
         "vit": {"width": 32, "depth": 1, "heads": 2, "patch_size": 4},
-        "train": {"batch_size": 4, "epochs": 3, "log_every": 3, "monitor_epochs": 1, "keep_epochs": [1, 3]},
+        "train": {
+            "batch_size": 4,
+            "epochs": 3,
+            "log_every": 3,
+            "monitor_epochs": 1,
+            "keep_epochs": [1, 3],
+            "precision": "fp32",
+        },
     }
     folder = tmp_path_factory.mktemp("runs") / "run"
     events = []
@@ -185,6 +194,32 @@ class TestFinished:
             pretrain("oct", "mae", data=manifest, out=finished[0].folder)
 
 
+@pytest.mark.parametrize(
+    ("speedup", "asked", "opened"),
+    [(2.0, {}, "bf16"), (1.1, {}, "fp32"), (2.0, {"precision": "auto"}, "bf16"), (2.0, {"precision": "fp32"}, "fp32")],
+)
+def test_precision_is_measured_unless_it_is_set(manifest, small, monkeypatch, speedup, asked, opened):
+    monkeypatch.setattr(device, "bf16_speedup", lambda kind: speedup)
+    train = {name: value for name, value in small["train"].items() if name != "precision"} | asked
+    settings = merged({**small, "train": train}, NAMED, {"data": {"manifest": str(manifest)}})
+    prepared = pretraining.prepare(chosen_by(settings, "set by you"))
+    assert (prepared.device.precision, prepared.settings.train.precision) == (opened, opened)
+
+
+@pytest.mark.parametrize(("asked", "opened"), [({}, ("auto", "fp32")), ({"device": "cpu"}, ("cpu", "fp32"))])
+def test_a_gpu_is_used_unless_the_cpu_is_asked_for(manifest, small, monkeypatch, asked, opened):
+    seen = []
+
+    def open_device(*names):
+        seen.append(names)
+        return device.open_device("cpu")
+
+    monkeypatch.setattr(pretraining, "open_device", open_device)
+    settings = merged(small, NAMED, {"data": {"manifest": str(manifest)}, "train": asked})
+    pretraining.prepare(chosen_by(settings, "set by you"))
+    assert seen == [opened]
+
+
 @pytest.mark.parametrize(("images", "batch", "steps"), [(9, 4, 4), (3, 8, 2)])
 def test_a_rest_of_one_and_fewer_images_than_a_batch_still_train(manifest_of, small, tmp_path, images, batch, steps):
     """T01: SimCLR's head has BatchNorm; two epochs."""
@@ -262,7 +297,14 @@ def told():
     return {
         "data": {"image_size": 16, "holdout": 0, "label": "disease"},
         "vit": {"width": 32, "depth": 2, "heads": 2, "patch_size": 4, "drop_path": 0.2},
-        "train": {"batch_size": 4, "epochs": 3, "log_every": 4, "monitor_epochs": 1, "workers": 0},
+        "train": {
+            "batch_size": 4,
+            "epochs": 3,
+            "log_every": 4,
+            "monitor_epochs": 1,
+            "workers": 0,
+            "precision": "fp32",
+        },
     }
 
 
