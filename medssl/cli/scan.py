@@ -32,12 +32,16 @@ def command(
     image_is_patient: Annotated[
         bool, typer.Option("--image-is-patient", help="Take every image without a patient as a patient of its own.")
     ] = False,
+    stack: Annotated[
+        bool, typer.Option("--stack/--slices", help="Make the slices of a DICOM series one volume, or images each.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest of that name.")] = False,
 ) -> None:
     """List every image below some folders in one table, with what is known of it, and what could not be read.
 
     DICOM is recognised by content, single- and multi-frame; NIfTI, PNG, JPEG, TIFF and BMP too. Only headers are
-    read. A file that cannot be used gets a row with the reason.
+    read. Slices of CT, MR and PET become volumes where they step evenly. A file that cannot be used gets a row with
+    the reason.
     """
     from medssl import files
     from medssl.cli.progress import shown
@@ -51,7 +55,9 @@ def command(
     if any(output.resolve() == given.resolve() for given in (*folders, *([labels] if labels else []))):
         raise SettingsError(f"The manifest would replace '{output}', which it is made of", fix="Choose another -o")
     with shown() as progress:
-        manifest = scan(folders, labels=labels, site=site, image_is_patient=image_is_patient, progress=progress)
+        manifest = scan(
+            folders, labels=labels, site=site, image_is_patient=image_is_patient, stack=stack, progress=progress
+        )
     manifest = keep(manifest, where)
     manifest.save(output)
     for line in summary(manifest):

@@ -24,6 +24,9 @@ COLUMNS = [
     Column("sample_id", "text", "16 hexadecimal digits made from the path below the scanned folder and the frame"),
     Column("path", "text", "the file, with forward slashes; relative to the manifest's folder, or absolute"),
     Column("frame", "integer", "frame or page of the file, from 0; empty where the row is the whole file"),
+    Column(
+        "planes", "text", "files of a volume's slices in their order, beside `path`, as a JSON list; empty for one file"
+    ),
     Column("format", "text", "the reader: dicom, nifti or raster"),
     Column("status", "text", "ok, unreadable (an image that cannot be used) or skipped (not an image)"),
     Column("reason", "text", "why a row is not ok"),

@@ -105,6 +105,11 @@ class Manifest:
         """Return the file of a row."""
         return self.folder / row["path"]
 
+    def slices_of(self, row: Mapping[str, Any] | pd.Series) -> list[Path] | None:
+        """Return the files of a volume's slices in their order, or None for a row of one file."""
+        names = row.get("planes")
+        return None if pd.isna(names) else [self.path_of(row).parent / name for name in json.loads(str(names))]
+
     def with_table(self, table: pd.DataFrame) -> "Manifest":
         """Return the same manifest with other rows or columns."""
         return replace(self, table=table.reset_index(drop=True))

@@ -1,25 +1,21 @@
 """Sentences on a scanned set as a whole: what a person should know before splitting or training on it."""
 
 from medssl.data.columns import typed
+from medssl.data.grouping import STACKED
 from medssl.data.manifest import Manifest
 from medssl.data.splits import check_given_split
 from medssl.errors import DataError
-
-_SLICED = ("CT", "MR", "PT")  # modalities whose single-frame objects are planes of a volume
 
 
 def unstacked(manifest: Manifest) -> list[str]:
     """Say that slices which belong together are images of their own here."""
     table = manifest.usable().table
-    slices = table[(table["ndim"] == 2) & table["frame"].isna() & table["modality"].isin(_SLICED)]
+    slices = table[(table["ndim"] == 2) & table["frame"].isna() & table["modality"].isin(STACKED)]
     counts = slices.groupby("series_id").size()
     series = counts[counts > 1]
     if not len(series):
         return []
-    return [
-        f"{int(series.sum())} slices of {len(series)} DICOM series are rows of their own: series are not stacked to "
-        "volumes yet"
-    ]
+    return [f"{int(series.sum())} slices of {len(series)} DICOM series are images of their own, not volumes"]
 
 
 def several_sites(manifest: Manifest) -> list[str]:

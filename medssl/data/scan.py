@@ -1,4 +1,4 @@
-"""From folders to a manifest: every file becomes a row, read or not, with the reason where not."""
+"""From folders to a manifest: every file is in a row, read or not, with the reason where not."""
 
 import os
 import stat
@@ -10,6 +10,7 @@ import pandas as pd
 
 from medssl import files
 from medssl.data.columns import typed
+from medssl.data.grouping import stacked
 from medssl.data.label_matching import FILE_KEYS, key_column, posix
 from medssl.data.labels import join_labels
 from medssl.data.manifest import Manifest, absolute, relative, sample_id
@@ -31,6 +32,7 @@ def scan(
     labels: Path | None = None,
     site: str | None = None,
     image_is_patient: bool = False,
+    stack: bool = True,
     progress: Progress | None = None,
 ) -> Manifest:
     """Return a manifest of everything below some folders.
@@ -41,6 +43,7 @@ def scan(
         labels: A label table to join.
         site: Where the images were made, over what headers say.
         image_is_patient: Take every image without a patient as a patient of its own.
+        stack: Make the slices of a DICOM series one volume, see `medssl.data.grouping`.
         progress: Called with ("scan", {"done", "total", "path"}).
 
     Raises:
@@ -55,6 +58,7 @@ def scan(
         return Manifest.load(tables[0])
     root = _root(paths)
     rows = list(_rows(paths, root, [*tables, *([absolute(labels)] if labels else [])], progress))
+    rows = [_as_columns(row) for row in (stacked(rows) if stack else rows)]
     manifest = Manifest(typed(pd.DataFrame(rows, columns=_names(rows))), root, paths[0].stem)
     _refuse_nothing(manifest, paths)
     for table in [*tables, *([Path(labels)] if labels else [])]:
@@ -88,12 +92,17 @@ def _rows(paths: list[Path], root: Path, tables: list[Path], progress: Progress 
         if not files.is_utf8(place):
             described = [{"status": "unreadable", "reason": "its name is not UTF-8; rename it"}]
         for row in described:
-            remarks = "; ".join(row.get("remarks") or []) or None
             frame = row.get("frame")
             number = None if frame is None else int(frame)
-            yield row | {"sample_id": sample_id(place, number), "path": files.as_utf8(place), "remarks": remarks}
+            yield row | {"sample_id": sample_id(place, number), "path": files.as_utf8(place)}
     if progress:
         progress("scan", {"done": len(found), "total": len(found), "path": ""})
+
+
+def _as_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without what is no column, its remarks as one text."""
+    columns = {name: value for name, value in row.items() if name != "plane"}
+    return columns | {"remarks": "; ".join(row.get("remarks") or []) or None}
 
 
 def keep(manifest: Manifest, query: str | None) -> Manifest:

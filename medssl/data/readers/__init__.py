@@ -1,7 +1,8 @@
 """Readers, one file a format, found by their names.
 
 A reader is a module with `sniff(path, head) -> bool` (is this content mine?), `describe(path) -> list[dict]` (manifest
-rows from the header alone) and `read(path, frame) -> Image`.
+rows from the header alone) and `read(path, frame) -> Image`. One whose files may be slices tells the `plane` of such a
+row, and has `read_slices(paths) -> Image`; see `medssl.data.grouping`.
 """
 
 from collections.abc import Mapping
@@ -66,5 +67,13 @@ def read_image(manifest: Manifest, row: Mapping[str, Any] | pd.Series) -> Image:
         raise DataError(
             "The file is not there", where=path, fix="Put it back, or scan the folder again where it is now"
         )
+    slices = manifest.slices_of(row)
+    if slices is not None:
+        gone = next((place for place in slices if not place.is_file()), None)
+        if gone is not None:
+            raise DataError(
+                f"A slice of this volume is not there: {gone.name}", where=path, fix="Scan the folder again"
+            )
+        return all_readers()[row["format"]].read_slices(slices)
     frame = row["frame"]
     return all_readers()[row["format"]].read(path, None if pd.isna(frame) else int(frame))

@@ -1,5 +1,6 @@
 """DICOM, recognised by content: single frames, multi-frame images and volumes, bare data sets."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from medssl.data.image import Image
 from medssl.data.readers.parts import dicom_rows, imagecodecs_plugin
 from medssl.data.readers.parts.dicom_frames import layout
 from medssl.data.readers.parts.dicom_header import looks_like_dicom, open_header
-from medssl.data.readers.parts.dicom_pixels import read_plane, read_volume
+from medssl.data.readers.parts.dicom_pixels import read_plane, read_stack, read_volume
 
 imagecodecs_plugin.register()
 
@@ -39,3 +40,12 @@ def read(path: Path, frame: int | None = None) -> Image:
     if frame is None and layout(open_header(path).dataset).kind != "image":
         return read_volume(path)
     return read_plane(path, frame)
+
+
+def read_slices(paths: Sequence[Path]) -> Image:
+    """Return single-frame files, in the order of slices, as one volume (1, slices, rows, columns) in real units.
+
+    Raises:
+        DataError: One cannot be decoded, or they are no regular stack.
+    """
+    return read_stack(paths)

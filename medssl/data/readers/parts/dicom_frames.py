@@ -11,6 +11,7 @@ import numpy as np
 from pydicom import Dataset
 
 from medssl.data.readers.parts.dicom_header import frame_count, group_item, sop_class
+from medssl.data.readers.parts.planes import MOST_ANGLE, steps
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _FRAMES_ARE_IMAGES = {
@@ -33,8 +34,6 @@ _FRAMES_ARE_IMAGES = {
         "77.1.5.2": "ophthalmic photography",
     }.items()
 }
-_MOST_ANGLE = 1e-3  # of a direction cosine
-_MOST_STEP = 0.01  # relative deviation of a step from the mean step
 
 
 class Layout(NamedTuple):
@@ -78,21 +77,15 @@ def _stack(dataset: Dataset, frames: int) -> Layout:
 
 def _regular(positions: np.ndarray, orientations: np.ndarray) -> Layout:
     """Return the layout of planes with (n, 3) corner positions in mm and (n, 6) direction cosines."""
-    distinct = len(np.unique(np.round(orientations / _MOST_ANGLE), axis=0))
-    if np.abs(orientations - orientations[0]).max() > _MOST_ANGLE:
+    distinct = len(np.unique(np.round(orientations / MOST_ANGLE), axis=0))
+    if np.abs(orientations - orientations[0]).max() > MOST_ANGLE:
         return _apart(f"frames have {distinct} orientations")
-    normal = np.cross(orientations[0, :3], orientations[0, 3:])
-    order = np.argsort(positions @ normal, kind="stable")
-    steps = np.diff(positions[order], axis=0)
-    along = steps @ normal
-    mean = float(along.mean())
-    if along.min() < 1e-3 * max(mean, 1e-3):
-        return _apart("frames repeat a position")
-    if np.abs(along - mean).max() > _MOST_STEP * mean:
-        return _apart(f"steps between frames differ ({along.min():.3g} to {along.max():.3g} mm)")
-    if np.abs(steps - along[:, None] * normal).max() > _MOST_STEP * mean:
+    found = steps(positions, orientations[0])
+    if found.problem:
+        return _apart(f"frames {found.problem}")
+    if not found.along_normal:
         return _apart("frames step obliquely to their normal (tilt)")
-    return Layout("volume", mean)
+    return Layout("volume", float(np.linalg.norm(found.step)))
 
 
 def _apart(why: str) -> Layout:

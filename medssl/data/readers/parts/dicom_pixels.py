@@ -8,6 +8,7 @@ Photometric interpretation MONOCHROME1 (low values are bright) is inverted withi
 import logging
 import threading
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from medssl.data.readers.parts.dicom_header import (
     word,
 )
 from medssl.data.readers.parts.dicom_rows import spacing_of
+from medssl.data.readers.parts.planes import affine, plane_of, steps, tilted
 from medssl.errors import DataError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -95,6 +97,45 @@ def read_volume(path: Path) -> Image:
     spacing = tuple(float(s) for s in volume.spacing)
     units = None if provenance["inverted"] else rescale.units
     return Image(array, spacing, _LPS_TO_RAS @ volume.affine, units, provenance)
+
+
+def read_stack(paths: Sequence[Path]) -> Image:
+    """Return the slices of several files as one volume, (1, slices, rows, columns), with its affine in RAS mm.
+
+    A gantry tilt is kept: the affine is then sheared, and nothing is resampled.
+
+    Args:
+        paths: In the order of slices.
+
+    Raises:
+        DataError: A slice cannot be decoded, or they are no regular stack (any more).
+    """
+    slices, places = [read_plane(path, None) for path in paths], []
+    for path, image in zip(paths, slices, strict=True):
+        place = plane_of(_without_pixels(str(path), _stamp(path)))
+        if place is None or image.spacing_mm is None or image.array.shape != slices[0].array.shape:
+            raise DataError("This slice does not fit to the others of its volume", where=path, fix="Scan again")
+        places.append(place)
+    found = steps(np.array([place.position for place in places]), np.array(places[0].orientation))
+    if found.problem or not np.array_equal(found.order, np.arange(len(paths))):
+        why = found.problem or "have changed their order"
+        raise DataError(f"The slices of this volume {why}", where=paths[0].parent, fix="Scan the folder again")
+    first, spacing = slices[0], slices[0].spacing_mm
+    assert spacing is not None  # noqa: S101 (looked at above)
+    array = np.stack([image.array for image in slices], axis=1)  # of a type that holds all of them
+    array = array.astype(np.float32) if array.dtype == np.float64 else array
+    matrix = affine(np.array(places[0].position), np.array(places[0].orientation), found.step, (spacing[0], spacing[1]))
+    remarks = list(dict.fromkeys(remark for image in slices for remark in image.remarks))
+    if not found.along_normal:
+        remarks.append(tilted(found))
+    return Image(
+        array,
+        (float(np.linalg.norm(found.step)), *spacing),
+        _LPS_TO_RAS @ matrix,
+        first.units if len({image.units for image in slices}) == 1 else None,
+        {**first.provenance, "slices": len(slices), "last": str(paths[-1])},
+        remarks,
+    )
 
 
 def rescale_of(dataset: Dataset, frame: int) -> Rescale:

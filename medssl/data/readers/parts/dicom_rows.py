@@ -19,6 +19,7 @@ from medssl.data.readers.parts.dicom_header import (
     syntax,
     word,
 )
+from medssl.data.readers.parts.planes import plane_of
 
 _NOT_IMAGES = {
     uid.MediaStorageDirectoryStorage: "a DICOMDIR, an index of other files",
@@ -34,7 +35,7 @@ _SPACINGS = {  # where a spacing may stand, best first, and what to say of it
 
 
 def describe(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file, from its header alone.
+    """Return the rows of a file, from its header alone; that of a slice tells its `plane`, which is no column.
 
     Raises:
         DataError: The header cannot be parsed.
@@ -50,7 +51,8 @@ def describe(path: Path) -> list[dict[str, Any]]:
     found = layout(dataset)
     if found.kind == "frames":
         return [_described(header, found, rows, frame) for frame in range(frame_count(dataset))]
-    return [_described(header, found, rows, None)]
+    plane = plane_of(dataset) if found.kind == "image" else None
+    return [_described(header, found, rows, None) | ({"plane": plane} if plane else {})]
 
 
 def spacing_of(dataset: Dataset, frame: int | None) -> tuple[tuple[float, float] | None, str | None]:
