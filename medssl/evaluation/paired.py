@@ -7,6 +7,8 @@ import pandas as pd
 
 from medssl.evaluation.bootstrap import RESAMPLES, Distribution, Resampled, resample
 
+ONE_DRAW = "one label draw, a single training a start: the chance of draw and training is not in the interval"
+
 
 class Difference(NamedTuple):
     """Arm `a` minus arm `b` at one fraction on one test set."""
@@ -81,4 +83,6 @@ def difference(
         flag = "; ".join(part for part in (flag, "the arms have no label draw in common") if part)
     first = resampled.distribution(mode, test_set, metric, a, fraction, of_a)
     second = resampled.distribution(mode, test_set, metric, b, fraction, of_b)
+    if 1 in (len(of_a), len(of_b)):
+        flag = "; ".join(part for part in (flag, ONE_DRAW) if part)
     return Difference(mode, test_set, float(fraction), metric, a, b, first.minus(second), flag)

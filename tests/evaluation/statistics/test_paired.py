@@ -92,3 +92,9 @@ def test_undefined_differences_have_no_p(cell) -> None:
     row = paired(table, "a", "b", resamples=20).iloc[0]
     assert row[["difference", "low", "high", "p"]].isna().all()
     assert row["undefined"] == 20
+
+
+def test_a_single_training_is_told_beside_the_difference(study) -> None:
+    for draws, said in ((1, True), (2, False)):
+        table = study({"mae": 2.0, "scratch": 0.3}, sets=["id"], draws=draws)
+        assert all(("one label draw" in flag) == said for flag in paired(table, "mae", "scratch", resamples=50)["flag"])
