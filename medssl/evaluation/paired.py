@@ -7,7 +7,7 @@ import pandas as pd
 
 from medssl.evaluation.bootstrap import RESAMPLES, Distribution, Resampled, resample
 
-ONE_DRAW = "one label draw, a single training a start: the chance of draw and training is not in the interval"
+ONE_DRAW = "one label draw: the chance of draw and training is not in the interval"
 
 
 class Difference(NamedTuple):
