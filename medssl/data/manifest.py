@@ -180,6 +180,7 @@ def _check_rows(table: pd.DataFrame, path: Path) -> None:
         ((table["frame"] < 0).fillna(False), "frame", "is below 0"),
         (~table["status"].isin(STATUSES), "status", f"is none of {', '.join(STATUSES)}"),
         (unknown_splits(table["split"]), "split", f"is none of {', '.join(SPLITS)}"),
+        (table["planes"].map(_no_list, na_action="ignore").eq(True), "planes", "is no JSON list of two files or more"),
         (table["ndim"].notna() & ~table["ndim"].isin([2, 3]).fillna(False), "ndim", "is neither 2 nor 3"),
     ]
     for wrong, name, rule in rules:
@@ -192,6 +193,14 @@ def _check_rows(table: pd.DataFrame, path: Path) -> None:
                 where=path,
                 fix="Correct the cell, or make the manifest again with: medssl scan FOLDER -o FILE",
             )
+
+
+def _no_list(cell: str) -> bool:
+    try:
+        names = json.loads(cell)
+    except ValueError:
+        return True
+    return not (isinstance(names, list) and len(names) > 1 and all(isinstance(name, str) and name for name in names))
 
 
 def absolute(path: Path) -> Path:

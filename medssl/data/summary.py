@@ -17,7 +17,7 @@ def summary(manifest: Manifest) -> list[str]:
     status = table["status"].value_counts()
     counted = ", ".join(f"{status.get(name, 0)} {name}" for name in ("ok", "unreadable", "skipped"))
     return [
-        f"{len(usable)} images in {usable['path'].nunique()} files ({counted})",
+        f"{len(usable)} images in {_files(usable)} files ({counted})",
         *_who(usable),
         *_what(usable),
         *_labels(usable, manifest.label_names),
@@ -25,6 +25,12 @@ def summary(manifest: Manifest) -> list[str]:
         *_counted("remarks:", _remarks(usable)),
         *(f"  {printable(remark)}" for remark in manifest.remarks),
     ]
+
+
+def _files(usable: pd.DataFrame) -> int:
+    """Return how many files images are made of: those of rows, and the slices of volumes beyond the first."""
+    slices = usable.loc[usable["planes"].notna(), "slices"]
+    return int(usable["path"].nunique() + slices.sum() - len(slices))
 
 
 def printable(text: str) -> str:

@@ -207,6 +207,16 @@ def test_slices_on_request_and_through_a_saved_manifest(tmp_path):
         read_image(again, row)
 
 
+@pytest.mark.parametrize("cell", ["not json", "{}", "[]", '["a.dcm"]', '["a.dcm", 3]'])
+def test_a_damaged_list_of_slices_is_told_with_its_row(tmp_path, cell):
+    for k in range(3):
+        write_slice(tmp_path / f"{k}.dcm", [0, 0, 2 * k])
+    found = scan([tmp_path])
+    found.with_table(found.table.assign(planes=cell)).save(tmp_path / "manifest.csv")
+    with pytest.raises(DataError, match=r"column 'planes' is no JSON list.*row 1 below the header"):
+        Manifest.load(tmp_path / "manifest.csv")
+
+
 def test_slices_that_changed_after_the_scan_are_refused(tmp_path):
     for k in range(3):
         write_slice(tmp_path / f"{k}.dcm", [0, 0, 2 * k])
