@@ -7,7 +7,6 @@ why: nothing is filled in and nothing is left out in silence.
 """
 
 import json
-import math
 import posixpath
 from collections import Counter
 from typing import Any
@@ -87,7 +86,7 @@ def _stack(group: list[int], rows: dict[int, Row], *, several: bool) -> None:
     problem = next((one.problem for one in found if one.problem), None)
     if problem:
         whole = _steps(group, rows)
-        _leave(group, rows, (whole.problem or problem) + _missing(group, rows))
+        _leave(group, rows, (whole.problem or problem) + _missing(whole.lengths))
         return
     for number, (part, one) in enumerate(zip(parts, found, strict=True), start=1):
         ordered = [part[place] for place in one.order]
@@ -118,11 +117,8 @@ def _steps(group: list[int], rows: dict[int, Row]) -> Steps:
     return steps(np.array([plane.position for plane in planes]), np.array(planes[0].orientation))
 
 
-def _missing(group: list[int], rows: dict[int, Row]) -> str:
+def _missing(lengths: np.ndarray) -> str:
     """Say how many slices seem to be missing, where all steps are whole multiples of the smallest."""
-    found = _steps(group, rows)
-    positions = np.array([rows[number]["plane"].position for number in group])[found.order]
-    lengths = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     if lengths.min() <= 0:
         return ""
     times = lengths / lengths.min()
@@ -152,7 +148,7 @@ def _volume(slices: list[Row], found: Steps, said: str | None) -> Row:
         "planes": json.dumps([posixpath.relpath(row["path"], beside or ".") for row in slices]),
         "ndim": 3,
         "slices": len(slices),
-        "slice_spacing_mm": float(math.sqrt(float(found.step @ found.step))),
+        "slice_spacing_mm": found.length,
         "instance_id": None,
         "bits": max((row["bits"] for row in slices if row.get("bits")), default=None),
         "file_bytes": sum(row.get("file_bytes") or 0 for row in slices),

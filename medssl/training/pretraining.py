@@ -95,8 +95,8 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
     nobody = presets.Machine("cpu", 1e9)
     first = presets.resolve(user, nobody, images=1000, preset=preset).settings
     source = open_source(first.data, first.modality, progress)
-    asked = {name: user.get(f"train.{name}") for name in ("device", "precision")}
-    device = open_device(*("auto" if choice is None else str(choice.value) for choice in asked.values()))
+    asked = (user.get(f"train.{name}") for name in ("device", "precision"))
+    device = open_device(*("auto" if choice is None else str(choice.value) for choice in asked))
     kind = device.target.type
     machine = presets.this_machine(kind, memory_bytes(kind), device.world, device.precision)
     user = {name: choice for name, choice in user.items() if choice.value != "auto"}

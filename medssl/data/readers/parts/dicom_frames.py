@@ -85,7 +85,7 @@ def _regular(positions: np.ndarray, orientations: np.ndarray) -> Layout:
         return _apart(f"frames {found.problem}")
     if not found.along_normal:
         return _apart("frames step obliquely to their normal (tilt)")
-    return Layout("volume", float(np.linalg.norm(found.step)))
+    return Layout("volume", found.length)
 
 
 def _apart(why: str) -> Layout:

@@ -130,7 +130,7 @@ def read_stack(paths: Sequence[Path]) -> Image:
         remarks.append(tilted(found))
     return Image(
         array,
-        (float(np.linalg.norm(found.step)), *spacing),
+        (found.length, *spacing),
         _LPS_TO_RAS @ matrix,
         first.units if len({image.units for image in slices}) == 1 else None,
         {**first.provenance, "slices": len(slices), "last": str(paths[-1])},

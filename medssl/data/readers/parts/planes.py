@@ -40,14 +40,21 @@ class Steps(NamedTuple):
     Attributes:
         order: Places of the slices along their normal, (n,).
         step: From one slice to the next, (3,) mm; the mean.
+        lengths: Of each step, (n - 1,) mm.
         tilt_degrees: Between the step and the normal.
         problem: Why they do not step evenly, or None.
     """
 
     order: np.ndarray
     step: np.ndarray
+    lengths: np.ndarray
     tilt_degrees: float
     problem: str | None
+
+    @property
+    def length(self) -> float:
+        """From one slice to the next, in mm."""
+        return float(np.linalg.norm(self.step))
 
     @property
     def along_normal(self) -> bool:
@@ -101,7 +108,7 @@ def steps(positions: np.ndarray, orientation: np.ndarray) -> Steps:
         problem = f"step unevenly ({along.min():.3g} to {along.max():.3g} mm)"
     elif np.abs(each - step).max() > MOST_STEP * mean:
         problem = "do not step along one line"
-    return Steps(order, step, tilt, problem)
+    return Steps(order, step, np.linalg.norm(each, axis=1), tilt, problem)
 
 
 def tilted(found: Steps) -> str:
