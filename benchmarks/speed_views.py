@@ -5,7 +5,8 @@
 The same list for both, in kind, range and probability, not bit by bit: crop, rotation and flip; gamma, contrast and
 brightness; blur; normalisation to mean 0 and standard deviation 1; 224 x 224 grey. MONAI's geometry is one
 `RandAffined` and a flip, the quickest way to say it there. MONAI starts from PNG files, or from arrays kept in memory;
-medssl from the memory-mapped store. The pictures are smooth noise: no operation looks at what they show.
+medssl from the memory-mapped store. Freed memory is kept, as in every training of medssl: MONAI gains by it, too. The
+pictures are smooth noise: no operation looks at what they show.
 """
 
 import argparse
@@ -40,6 +41,7 @@ from medssl.data.scan import scan
 from medssl.data.store import pack
 from medssl.methods.parts.wish import ViewWish
 from medssl.modalities.oct import MODALITY
+from medssl.training.device import keep_freed_memory
 from medssl.training.views import make_views
 
 SIDE = 224
@@ -48,6 +50,7 @@ SIDE = 224
 def main(images: int, rounds: int) -> None:
     """Write the pictures, race, and print."""
     logging.getLogger("monai").setLevel(logging.ERROR)
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "images"
         files = write_pictures(folder, images)

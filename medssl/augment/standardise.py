@@ -7,7 +7,7 @@ import torch
 _LEAST_STD = 1 / 255
 
 
-def apply(images: torch.Tensor) -> torch.Tensor:
+def apply(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
     """Return z-scores over channels and space of each image, (B, C, *spatial) -> the same shape.
 
     The deviation counts as at least one grey level of 255: a nearly constant crop becomes flat, not noise. No
@@ -15,8 +15,9 @@ def apply(images: torch.Tensor) -> torch.Tensor:
 
     Args:
         images: Float intensities in [0, 1].
+        out: Contiguous memory of the images' shape and type to write to, instead of memory of its own.
     """
     flat = images.flatten(1)
-    centred = flat - flat.mean(dim=1, keepdim=True)
+    centred = torch.sub(flat, flat.mean(dim=1, keepdim=True), out=None if out is None else out.view(flat.shape))
     deviation = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / math.sqrt(flat.shape[1])
     return centred.div_(deviation.clamp_(min=_LEAST_STD)).reshape(images.shape)

@@ -7,6 +7,8 @@ not used: order, schedule and chance are functions of the step (see `loop`).
 """
 
 import contextlib
+import ctypes
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from medssl.errors import SettingsError
 
 _FASTER = 1.3  # bf16 must win by this much: what is around the matrix products gets slower
 _LEAST_TRIES, _LOOK_SECONDS = 4, 0.05
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # numbers of malloc.h
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def open_device(name: str = "auto", precision: str = "fp32") -> Device:
     on_cpu = name == "cpu" or not torch.cuda.is_available()
     if not on_cpu:
         torch.set_float32_matmul_precision("high")
+    else:
+        keep_freed_memory()
     accelerator = Accelerator(
         device_placement=True,
         mixed_precision="no",
@@ -124,6 +129,20 @@ def open_device(name: str = "auto", precision: str = "fp32") -> Device:
     if precision == "auto":
         precision = "bf16" if bf16_speedup(accelerator.device.type) >= _FASTER else "fp32"
     return Device(accelerator, precision)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for the next tensors, where its C library is glibc.
+
+    By itself glibc gives large blocks back, and the kernel fills every page of the next ones with zeros: a fifth of a
+    training step of ResNet-18 at 224 x 224. The price is some 40 % more memory held. Nothing is changed where the user
+    has set a `MALLOC_` variable.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and not any(name.startswith("MALLOC_") for name in os.environ):
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @cache

@@ -5,7 +5,6 @@ interruption nor the other samples of a batch change what a sample is shown. The
 can be logged, and `apply_views` makes the same views from them again.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -82,33 +81,28 @@ def apply_views(
         views: As `sample_views` draws them.
         device: Where the views are made and left.
     """
-    device = torch.device(device)
-    return [torch.cat([_one_view(*part, device) for part in _parts(images, view, device)]) for view in views]
+    return [_one_view(images, view, torch.device(device)) for view in views]
 
 
 def _one_view(images: torch.Tensor, view: ViewParameters, device: torch.device) -> torch.Tensor:
-    shown = geometry.apply(intensities(images, device), view["geometry"], size=_shape(view, images))
-    for name, operation in _ON_GREY_VALUES.items():
-        shown = operation.apply(shown, view[name])
-    return standardise.apply(shown)
-
-
-def _parts(
-    images: torch.Tensor, view: ViewParameters, device: torch.device
-) -> Iterator[tuple[torch.Tensor, ViewParameters]]:
-    """Yield some samples at a time on a CPU, where intermediate images then stay in the cache, else all at once."""
+    """Make one view, on a CPU of some images at a time, so that intermediate images stay in its cache."""
+    size = _shape(view, images)
+    result = torch.empty(*images.shape[:2], *size, device=device)
     step = max(1, _CACHED_PIXELS // images[0].numel()) if device.type == "cpu" else len(images)
     for start in range(0, len(images), step):
         part = slice(start, start + step)
-        some = {
-            name: {key: value[part] for key, value in drawn.items()} if isinstance(drawn, dict) else drawn
-            for name, drawn in view.items()
+        drawn = {
+            name: {key: value[part] for key, value in view[name].items()} for name in ("geometry", *_ON_GREY_VALUES)
         }
-        yield images[part], some
+        shown = geometry.apply(intensities(images[part], device), drawn["geometry"], size=size)
+        for name, operation in _ON_GREY_VALUES.items():
+            shown = operation.apply(shown, drawn[name])
+        standardise.apply(shown, out=result[part])
+    return result
 
 
-def _shape(view: ViewParameters, images: torch.Tensor) -> tuple[int, ...] | None:
-    return None if view["size"] is None else (view["size"],) * (images.ndim - 2)
+def _shape(view: ViewParameters, images: torch.Tensor) -> tuple[int, ...]:
+    return tuple(images.shape[2:]) if view["size"] is None else (view["size"],) * (images.ndim - 2)
 
 
 def apply_to_masks(masks: torch.Tensor, view: ViewParameters) -> torch.Tensor:

@@ -1,3 +1,8 @@
+import ctypes
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -42,3 +47,29 @@ def test_accelerate_settings_in_the_environment_change_nothing(monkeypatch):
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     opened = device.open_device("cpu")
     assert opened.accelerator.mixed_precision == "no"
+
+
+_FAULTS = """
+import resource, sys, torch
+from medssl.training import device
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    device.keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(2**24).fill_(1.0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc here")
+def test_freed_memory_is_kept_for_the_next_tensor():
+    def faults(what, **variables):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+        command = [sys.executable, "-c", _FAULTS, what]
+        return int(subprocess.run(command, env=environment | variables, capture_output=True, check=True).stdout)
+
+    pages = 2**26 // os.sysconf("SC_PAGE_SIZE")
+    assert faults("keep") < pages / 100
+    assert faults("leave") > pages / 2
+    assert faults("keep", MALLOC_TOP_PAD_="131072") > pages / 2  # the user has a say
