@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format bench soak docs clean
+.PHONY: setup demo test test-gpu check format bench soak docs clean
 
 setup: $(STAMP)
 
@@ -21,6 +21,9 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-gpu: setup
+	MEDSSL_TEST_GPU=1 $(BIN)/python -m pytest tests/training/test_gpu.py
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# The suite says what happens on a CPU, wherever it runs; `make test-gpu` asks for the tests of a GPU.
+if os.environ.get("MEDSSL_TEST_GPU") != "1":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -1,9 +1,10 @@
-"""Where training runs: device, precision, threads and processes, on HF Accelerate.
+"""Where training runs: device, precision, threads and processes.
 
-Accelerate starts the process group (torchrun, srun), picks the device and wraps the model for DDP. Every argument
-is passed, so that nobody's saved Accelerate configuration changes a run. Precision is autocast here and not there,
-because Accelerate keeps one precision for the life of the process. Its data loaders, schedulers and `save_state` are
-not used: order, schedule and chance are functions of the step (see `loop`).
+Among several processes HF Accelerate starts the group (torchrun, srun), picks the device and wraps the model for DDP.
+Every argument is passed, so that nobody's saved Accelerate configuration changes a run. One process does without it:
+it keeps one device and one precision for the life of the process, and a program may pretrain on the GPU and sweep on
+the CPU. Its data loaders, schedulers and `save_state` are not used: order, schedule and chance are functions of the
+step (see `loop`).
 """
 
 import contextlib
@@ -13,19 +14,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from medssl.errors import SettingsError
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 _FASTER = 1.3  # bf16 must win by this much: what is around the matrix products gets slower
 _LEAST_TRIES, _LOOK_SECONDS = 4, 0.05
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # numbers of malloc.h
+_WORLD_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")  # where Accelerate looks
 
 
 @dataclass(frozen=True)
@@ -33,27 +36,24 @@ class Device:
     """A device with its precision, and this process's place among its peers.
 
     Attributes:
-        accelerator: HF Accelerate's handle on device and process group.
+        target: The torch device of this process.
         precision: "fp32" or "bf16" (autocast; weights and optimizer stay fp32).
+        accelerator: HF Accelerate's handle on the process group; None in a single process.
     """
 
-    accelerator: Accelerator
+    target: torch.device
     precision: str = "fp32"
-
-    @property
-    def target(self) -> torch.device:
-        """The torch device of this process."""
-        return self.accelerator.device
+    accelerator: "Accelerator | None" = None
 
     @property
     def rank(self) -> int:
         """The number of this process, from 0."""
-        return self.accelerator.process_index
+        return self.accelerator.process_index if self.accelerator else 0
 
     @property
     def world(self) -> int:
         """The number of processes."""
-        return self.accelerator.num_processes
+        return self.accelerator.num_processes if self.accelerator else 1
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Return the context in which losses are computed."""
@@ -64,7 +64,7 @@ class Device:
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device; among several processes wrap it so that gradients are averaged."""
         module = module.to(self.target)
-        if self.world == 1:
+        if self.accelerator is None:
             return module
         if self.target.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
@@ -72,23 +72,25 @@ class Device:
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """Return the mean over processes."""
-        return value if self.world == 1 else self.accelerator.reduce(value, reduction="mean")
+        return self.accelerator.reduce(value, reduction="mean") if self.accelerator else value
 
     def any(self, flag: bool) -> bool:
         """Tell whether the flag is set in any process."""
-        if self.world == 1:
+        if self.accelerator is None:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.target)).item() > 0)
 
     def share(self, value: Any) -> Any:
         """Return the first process's value in all processes."""
-        if self.world == 1:
+        if self.accelerator is None:
             return value
+        from accelerate.utils import broadcast_object_list
+
         return broadcast_object_list([value], from_process=0)[0]
 
     def wait(self) -> None:
         """Wait until every process is here."""
-        if self.world > 1:
+        if self.accelerator:
             self.accelerator.wait_for_everyone()
 
     @contextlib.contextmanager
@@ -112,11 +114,29 @@ def open_device(name: str = "auto", precision: str = "fp32") -> Device:
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingsError("train.device is 'cuda', but torch sees no GPU", fix="Use 'auto', or run `medssl doctor`")
     on_cpu = name == "cpu" or not torch.cuda.is_available()
-    if not on_cpu:
-        torch.set_float32_matmul_precision("high")
-    else:
+    if on_cpu:
         keep_freed_memory()
-    accelerator = Accelerator(
+    else:
+        torch.set_float32_matmul_precision("high")
+    accelerator = join_peers(on_cpu=on_cpu) if _several() else None
+    if accelerator is not None:
+        target = accelerator.device
+    else:
+        target = torch.device("cpu") if on_cpu else torch.device("cuda", torch.cuda.current_device())
+    if precision == "auto":
+        precision = "bf16" if bf16_speedup(target.type) >= _FASTER else "fp32"
+    return Device(target, precision, accelerator)
+
+
+def _several() -> bool:
+    return any(int(os.environ.get(name, 1)) > 1 for name in _WORLD_SIZES)
+
+
+def join_peers(*, on_cpu: bool) -> "Accelerator":
+    """Join the group of processes that a launcher started."""
+    from accelerate import Accelerator
+
+    return Accelerator(
         device_placement=True,
         mixed_precision="no",
         gradient_accumulation_steps=1,
@@ -126,9 +146,6 @@ def open_device(name: str = "auto", precision: str = "fp32") -> Device:
         step_scheduler_with_optimizer=False,
         dynamo_backend="no",
     )
-    if precision == "auto":
-        precision = "bf16" if bf16_speedup(accelerator.device.type) >= _FASTER else "fp32"
-    return Device(accelerator, precision)
 
 
 @cache

@@ -199,7 +199,7 @@ class Training:
         with self.device.autocast():
             losses = self.task.loss(self.module, batch, self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        self.device.accelerator.backward(losses["loss"])
+        losses["loss"].backward()
         if plan.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.task.module.parameters(), plan.clip_norm)
         self.losses, self.batch = {name: value.detach() for name, value in losses.items()}, batch

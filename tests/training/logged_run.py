@@ -28,7 +28,7 @@ def logging_views(log: Path, stop_after: int = 0) -> Iterator[None]:
 
     def make_views(batch, *args, **kwargs):
         views = make(batch, *args, **kwargs)
-        hashes = [[hashlib.sha256(one.numpy().tobytes()).hexdigest()[:12] for one in view] for view in views]
+        hashes = [[hashlib.sha256(one.cpu().numpy().tobytes()).hexdigest()[:12] for one in view] for view in views]
         seen.update(ids=batch.sample_id, views=list(map(list, zip(*hashes))))
         return views
 

@@ -17,7 +17,7 @@ from medssl.modalities import cxr, oct
 from medssl.training import device
 from medssl.training.views import make_views, plain_view
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; run `make test-gpu`")
 
 BACKBONES = {"mae": "vit_nano", "simclr": "resnet18"}
 
@@ -82,6 +82,12 @@ def test_an_interrupted_run_goes_on(manifest, small, tmp_path):
         pretrain(**named, out=tmp_path / "cut", progress=stop)
     resumed = pretrain(**named, out=tmp_path / "cut", resume=True)
     np.testing.assert_allclose(losses(resumed)[-3:], losses(whole)[-3:], rtol=2e-2)
+
+
+@pytest.mark.parametrize("kinds", [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_process_uses_both_devices(kinds):
+    for kind in kinds:
+        assert device.open_device(kind).target.type == kind
 
 
 def test_the_global_chance_of_the_gpu_comes_back():

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +161,7 @@ class TestFinished:
         record = finished[0].provenance
         assert record["manifest"]["hash"] == Manifest.load(manifest).usable().content_hash()
         assert record["manifest"]["used"] == len(pd.read_parquet(finished[0].folder / "pretrained_on.parquet"))
-        assert record["packages"]["torch"] == torch.__version__
+        assert record["packages"]["torch"] == version("torch")
         assert (record["synthetic"], record["parent"]) == (False, None)
         assert record["finished"]
 
