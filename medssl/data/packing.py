@@ -40,6 +40,7 @@ def write_images(
     path: Path,
     manifest: Manifest,
     prepare: Callable[[Image], np.ndarray],
+    spacing: Callable[[Image, np.ndarray], tuple[float, ...]],
     progress: Callable[[str, dict[str, Any]], None] | None,
 ) -> Packed:
     """Write every image that can be prepared into a `.npy` file, (N, C, *S).
@@ -58,7 +59,13 @@ def write_images(
                 packed.left_out.append((row["sample_id"], str(error)))
             else:
                 array.append(pixels)
-                packed.rows.append(_about(row["sample_id"], image, pixels))
+                packed.rows.append(
+                    {
+                        "sample_id": row["sample_id"],
+                        "pixel_hash": image.pixel_hash(),
+                        "spacing_mm": list(spacing(image, pixels)),
+                    }
+                )
             if progress and (done % _EVERY == 0 or done == total):
                 progress("pack", {"done": done, "total": total, "left_out": len(packed.left_out)})
         array.finish()
@@ -73,15 +80,10 @@ def stored_hash(image: np.ndarray) -> str:
     return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
 
 
-def _about(sample_id: str, image: Image, pixels: np.ndarray) -> dict[str, Any]:
-    """Return the index row; the field of view is kept, so a pixel grows by as much as their number shrinks."""
+def stretched(image: Image, stored: np.ndarray) -> tuple[float, ...]:
+    """Return the spacing of stored pixels that show the whole field of view, in mm, NaN where it is unknown."""
     spacing = image.spacing_mm or (float("nan"),) * image.spatial_dims
-    factors = np.divide(image.array.shape[1:], pixels.shape[1:])
-    return {
-        "sample_id": sample_id,
-        "pixel_hash": image.pixel_hash(),
-        "spacing_mm": [float(mm * factor) for mm, factor in zip(spacing, factors)],
-    }
+    return tuple(float(mm) for mm in spacing * np.divide(image.array.shape[1:], stored.shape[1:]))
 
 
 class _GrowingArray:

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +96,7 @@ def pack(
     prepare: Callable[[Image], np.ndarray],
     key_parts: dict[str, Any],
     *,
+    spacing: Callable[[Image, np.ndarray], tuple[float, ...]] = packing.stretched,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Store:
@@ -104,9 +106,10 @@ def pack(
 
     Args:
         manifest: The images.
-        prepare: Turns an image into (C, *S) uint8 or uint16, always of one shape, keeping the field of view; raises
-            a `DataError` for an image that cannot be used.
+        prepare: Turns an image into (C, *S) uint8 or uint16, always of one shape; raises a `DataError` for an image
+            that cannot be used.
         key_parts: What `prepare` depends on, as plain values.
+        spacing: The spacing of what was prepared from an image.
         cache: Where stores lie; MEDSSL_CACHE_DIR or `.medssl-store` beside the manifest when None.
         progress: Called with "pack" and `done`, `total`, `left_out`.
 
@@ -115,12 +118,13 @@ def pack(
         StorageError: The place cannot be written, or the disk is full.
     """
     usable = _in_file_order(manifest.usable())
+    write = partial(packing.write_images, prepare=prepare, spacing=spacing)
     key = _key(usable, key_parts)
     folder = _place(manifest, cache) / key
     if not folder.is_dir():
         with _locked(folder):
             if not folder.is_dir():
-                _build(folder, usable, prepare, key_parts, progress)
+                _build(folder, usable, write, key_parts, progress)
     return open_store(folder, usable)
 
 
@@ -224,12 +228,12 @@ def _locked(folder: Path) -> Iterator[None]:
 def _build(
     folder: Path,
     usable: Manifest,
-    prepare: Callable[[Image], np.ndarray],
+    write: Callable[..., packing.Packed],
     key_parts: dict[str, Any],
     progress: Progress | None,
 ) -> None:
     with files.atomic_folder(folder) as temporary:
-        packed = packing.write_images(temporary / IMAGES, usable, prepare, progress)
+        packed = write(temporary / IMAGES, usable, progress=progress)
         if not packed.rows:
             first = packed.left_out[0][1] if packed.left_out else "it has no usable rows"
             raise DataError(

@@ -172,6 +172,7 @@ def _packed(manifest: Manifest, recipe: Recipe, progress: Progress) -> Store:
         manifest.usable(),
         lambda image: modality.prepare(image, recipe.image_size),
         modality.key_parts(recipe.image_size),
+        spacing=modality.stored_spacing,
         progress=progress,
     )
 

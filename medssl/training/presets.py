@@ -67,7 +67,8 @@ def resolve(
     """
     if preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
-    chosen = _size_layer(machine) if preset == "auto" else {"backbone": Choice("vit_small", "default")}
+    dims = _spatial_dims(user)
+    chosen = _size_layer(machine, dims) if preset == "auto" else {"backbone": Choice("vit_small", "default")}
     modality, method, name = (_named({**chosen, **user}, group) for group in ("modality", "method", "backbone"))
     check_names(modality, method, name)
     family = backbones.names()[name]
@@ -127,8 +128,28 @@ def _machine_layer(machine: Machine) -> dict[str, Choice]:
     }
 
 
-def _size_layer(machine: Machine) -> dict[str, Choice]:
+def _spatial_dims(user: Mapping[str, Choice]) -> int:
+    """Return the spatial axes of the modality that was named; 2 where none is, which is refused later."""
+    name = user["modality"].value if "modality" in user else None
+    known = discovery.names("modalities")
+    return int(discovery.load("modalities", name).MODALITY.spatial_dims) if name in known else 2
+
+
+def _size_layer(machine: Machine, spatial_dims: int) -> dict[str, Choice]:
     """Return network, image size and batch for the device and its memory."""
+    result = _plane_layer(machine)
+    if spatial_dims == 2:
+        return result
+    small, batch = machine.kind == "cpu", result["train.batch_size"]
+    size = "216 patches a volume, as many as 6 x 6 x 6"
+    return result | {
+        "data.image_size": Choice(48 if small else 96, size),
+        "vit.patch_size": Choice(8 if small else 16, size),
+        "train.batch_size": Choice(max(8, batch.value // 4), f"{batch.source}; a quarter of what images get"),
+    }
+
+
+def _plane_layer(machine: Machine) -> dict[str, Choice]:
     if machine.kind == "cpu":
         why = f"CPU with {machine.cores} cores: minutes, not days"
         return {

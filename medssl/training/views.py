@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from medssl.augment import blur, geometry, noise, speckle, standardise, tone
+from medssl.augment import bias, blur, geometry, noise, speckle, standardise, tone
 from medssl.batch import Batch
 from medssl.chance import Chance, key
 from medssl.methods.parts.wish import ViewWish
 from medssl.modalities.parts.modality import Modality
 
 # The operations after the geometry, in order; each stands in a recipe under the name of its file.
-_ON_GREY_VALUES = {"tone": tone, "blur": blur, "speckle": speckle, "noise": noise}
+_ON_GREY_VALUES = {"bias": bias, "tone": tone, "blur": blur, "speckle": speckle, "noise": noise}
 _LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
 _CACHED_PIXELS = 2**20  # 4 MB of float32 for each intermediate image

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medssl import augment
-from medssl.augment import blur, geometry, noise, speckle, tone
+from medssl.augment import bias, blur, geometry, noise, speckle, tone
 from medssl.augment.parts.samples import Parameters
 from medssl.chance import Chance
 
@@ -20,6 +20,7 @@ MODULES = [
 OPERATIONS = {module.__name__.rpartition(".")[2]: module for module in MODULES if hasattr(module, "sample")}
 ACTIVE = {
     "geometry": geometry.Settings(crop_area=(0.4, 0.9), rotation_degrees=15, shift=0.05, elastic=0.01),
+    "bias": bias.Settings(probability=0.7, strength=(0.1, 0.3)),
     "tone": tone.Settings(probability=0.7, gamma=(0.5, 0.9), contrast=(0.7, 1.4), brightness=0.1),
     "blur": blur.Settings(probability=0.7, sigma=(5.0, 20.0)),
     "speckle": speckle.Settings(probability=0.7, strength=(0.05, 0.2)),

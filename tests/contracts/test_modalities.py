@@ -21,23 +21,27 @@ def modality(request: pytest.FixtureRequest) -> Modality:
     return found
 
 
-def source(modality: Modality, dtype: type, high: int) -> np.ndarray:
+def source(modality: Modality, dtype: type, low: int, high: int) -> Image:
     shape = (modality.channels, *[30, 40, 50][: modality.spatial_dims])
-    return np.random.default_rng(0).integers(0, high, shape).astype(dtype)
+    array = np.random.default_rng(0).integers(low, high, shape).astype(dtype)
+    return Image(array, spacing_mm=(1.0,) * modality.spatial_dims, units="HU")
 
 
-@pytest.mark.parametrize(("dtype", "high", "stored"), [(np.uint8, 256, np.uint8), (np.int16, 4000, np.uint16)])
-def test_prepared_images_have_the_declared_shape_and_the_smallest_faithful_type(
-    modality: Modality, dtype: type, high: int, stored: type
+@pytest.mark.parametrize(("dtype", "low", "high"), [(np.uint8, 0, 256), (np.int16, -1000, 3000)])
+def test_prepared_images_have_the_declared_shape_and_a_faithful_type(
+    modality: Modality, dtype: type, low: int, high: int
 ) -> None:
-    array = source(modality, dtype, high)
-    kept = array.copy()
-    prepared = modality.prepare(Image(array), SIZE)
+    image = source(modality, dtype, low, high)
+    kept = image.array.copy()
+    prepared = modality.prepare(image, SIZE)
     assert prepared.shape == (modality.channels, *[SIZE] * modality.spatial_dims)
-    assert prepared.dtype == stored
-    np.testing.assert_array_equal(array, kept)
-    np.testing.assert_array_equal(modality.prepare(Image(array), SIZE), prepared)
-    assert prepared.std() > 0.05 * np.iinfo(stored).max
+    assert prepared.dtype == (np.uint8 if dtype == np.uint8 and modality.spatial_dims == 2 else np.uint16)
+    np.testing.assert_array_equal(image.array, kept)
+    np.testing.assert_array_equal(modality.prepare(image, SIZE), prepared)
+    assert prepared.std() > 0.02 * np.iinfo(prepared.dtype).max
+    spacing = modality.stored_spacing(image, prepared)
+    assert len(spacing) == modality.spatial_dims
+    assert all(mm >= 1 for mm in spacing)
 
 
 def test_another_number_of_dimensions_is_refused(modality: Modality) -> None:

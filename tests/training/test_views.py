@@ -51,6 +51,7 @@ def test_the_wish_is_granted_in_order() -> None:
 def test_every_operation_of_a_recipe_is_drawn_and_applied(name: str) -> None:
     active = {
         "geometry": {"rotation_degrees": 20},
+        "bias": {"probability": 1, "strength": [0.2, 0.3]},
         "tone": {"gamma": [0.5, 0.6]},
         "blur": {"probability": 1, "sigma": [10, 20]},
         "speckle": {"probability": 1, "strength": [0.1, 0.2]},

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from medssl.augment.bias import Settings as Bias
 from medssl.augment.blur import Settings as Blur
 from medssl.augment.geometry import Settings as Geometry
 from medssl.augment.noise import Settings as Noise
 from medssl.augment.speckle import Settings as Speckle
 from medssl.augment.tone import Settings as Tone
 from medssl.data.image import Image
+from medssl.data.packing import stretched
 from medssl.errors import unknown_name
 from medssl.settings import Choice, Settings, merged, validate
 
@@ -20,6 +22,7 @@ class ViewRecipe(Settings):
     """The operations of one view, in the order in which they are applied, each with its ranges."""
 
     geometry: Geometry = Geometry()
+    bias: Bias = Bias()
     tone: Tone = Tone()
     blur: Blur = Blur()
     speckle: Speckle = Speckle()
@@ -39,6 +42,7 @@ class Modality:
         prepare: `prepare(image, size)` returns (C, *size) uint8, or uint16 where the source has more than 8 bits.
         preparation: What `prepare` does, as plain values: part of the store's key, so that a change packs anew.
         views: Recipes by strength, "weak" and "strong".
+        stored_spacing: `stored_spacing(image, stored)` returns the spacing of what `prepare` made of an image.
         recommends: Settings of methods as "method.setting", each with its source.
     """
 
@@ -50,6 +54,7 @@ class Modality:
     prepare: Callable[[Image, int], np.ndarray]
     preparation: dict[str, Any]
     views: dict[str, ViewRecipe]
+    stored_spacing: Callable[[Image, np.ndarray], tuple[float, ...]] = stretched
     recommends: dict[str, Choice] = field(default_factory=dict)
 
     def recipe(self, strength: str) -> ViewRecipe:

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from medssl.data.image import Image
+from medssl.errors import DataError
+from medssl.modalities.ct import MODALITY, prepare
+
+
+def volume(values: list[float], units: str | None = "HU") -> Image:
+    array = np.resize(np.array(values, np.float32), (1, 8, 8, 8))
+    return Image(array, (1.0, 1.0, 1.0), None, units)
+
+
+def test_hounsfield_units_have_one_place_each() -> None:
+    stored = prepare(volume([-2000, -1000, 0, 40, 1000, 3000, -1024, 400]), 8).ravel()[:8]
+    expected = [0, 0, 0.5, 0.52, 1, 1, 0, 0.7]
+    np.testing.assert_allclose(stored / 65535, expected, atol=1e-5)
+
+
+def test_no_unit_is_taken_where_only_hounsfield_units_reach() -> None:
+    expected = prepare(volume([-900, 100]), 8)
+    np.testing.assert_array_equal(prepare(volume([-900, 100], None), 8), expected)
+    with pytest.raises(DataError, match="may not be HU"):
+        prepare(volume([0, 1000], None), 8)
+    with pytest.raises(DataError, match="BQML"):
+        prepare(volume([-900, 100], "BQML"), 8)
+
+
+def test_nothing_is_mirrored() -> None:
+    assert all(recipe.geometry.flip == () for recipe in MODALITY.views.values())
