@@ -8,7 +8,11 @@ import typer
 if TYPE_CHECKING:
     from medssl.data.manifest import Manifest
 
-_MODALITIES = {"OPT": "oct", "CR": "cxr", "DX": "cxr"}
+# By DICOM modality and number of axes. CR and DX are chest films far more often than not; a person decides.
+_MODALITIES = {
+    ("OPT", 2): "oct", ("CR", 2): "cxr", ("DX", 2): "cxr", ("CT", 3): "ct", ("MR", 3): "mr", ("OP", 2): "fundus",
+    ("US", 2): "ultrasound", ("MG", 2): "mammography", ("SM", 2): "histology",
+}  # fmt: skip
 
 
 def command(
@@ -71,6 +75,7 @@ def _modality(manifest: "Manifest") -> str:
     from medssl import discovery
 
     known = discovery.names("modalities")
-    guesses = {_MODALITIES.get(kind) for kind in manifest.usable().table["modality"].dropna()}
+    images = manifest.usable().table
+    guesses = {_MODALITIES.get(kind) for kind in zip(images["modality"], images["ndim"])}
     guess = next(iter(guesses), None)
     return guess if len(guesses) == 1 and guess in known else f"[{' or '.join(known)}]"

@@ -128,7 +128,7 @@ def shifted(cohort: Cohort, shifts: Sequence[str]) -> dict[str, Cohort]:
     Raises:
         SettingsError: The images are volumes; that is not supported yet.
     """
-    if any(store.images.ndim != 4 for store, _ in cohort.stores.values()):
+    if shifts and any(store.images.ndim != 4 for store, _ in cohort.stores.values()):
         raise SettingsError("Acquisition shifts are made of planes (2D) only", where="--ood")
     return {
         place: _shifted(cohort, name, severity)
