@@ -2,9 +2,9 @@
 
 Every choice and where it comes from:
 
-- Window: percentiles 0.5 and 99.5 of the voxels above the mean (of the darkest 99 %), which leaves air out. MR has no unit, and one
-  scanner's volumes differ by orders of magnitude; nnU-Net (Isensee et al. 2021) standardises each volume, inside the
-  head where it is cut out. The rest of that happens at the end of every view. Percentiles: ours.
+- Window: percentiles 0.5 and 99.5 of the voxels above the mean (of the darkest 99 %), which leaves air out. MR has no
+  unit, and one scanner's volumes differ by orders of magnitude; nnU-Net (Isensee et al. 2021) standardises each volume,
+  inside the head where it is cut out. The rest of that happens at the end of every view. Percentiles: ours.
 - A cube with the field of view's proportions: anatomy keeps its shape whatever the spacing. Ours.
 - Weak views: crops of at least half of the volume, left-right flips (the other side of a body that is nearly
   symmetric). Where the side is the label, set `augment.geometry.flip` to [0, 0, 0].
