@@ -4,15 +4,19 @@ import hashlib
 import io
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pandas as pd
+import psutil
 import pyarrow as pa
 
 from medssl import files
 from medssl.data import readers
+from medssl.data.apart import MEMORY, SECONDS, Lost, each, usable_cores
 from medssl.data.image import Image
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError
@@ -26,6 +30,7 @@ SCHEMA = pa.schema(
     ]
 )
 _EVERY = 50
+_WORTH_A_PROCESS = 100  # images
 
 
 @dataclass
@@ -43,29 +48,35 @@ def write_images(
     spacing: Callable[[Image, np.ndarray], tuple[float, ...]],
     progress: Callable[[str, dict[str, Any]], None] | None,
 ) -> Packed:
-    """Write every image that can be prepared into a `.npy` file, (N, C, *S).
+    """Write every image that can be prepared into a `.npy` file, (N, C, *S); decoders run apart.
 
     The file begins as uint8 and becomes uint16 at the first image of more than 8 bits: then 8-bit values are
     multiplied by 257, which keeps 0 and full intensity exactly.
     """
     packed, total = Packed(), len(manifest)
-    with path.open("wb+") as handle:
+    rows = [row for _, row in manifest.table.iterrows()]
+
+    def prepared(row: pd.Series) -> tuple[np.ndarray, dict[str, Any]] | str:
+        try:
+            image = readers.read_image(manifest, row)
+            pixels = prepare(image)
+        except (DataError, OSError) as error:
+            return str(error)
+        about = {"sample_id": row["sample_id"], "pixel_hash": image.pixel_hash()}
+        return pixels, about | {"spacing_mm": list(spacing(image, pixels))}
+
+    processes = min(usable_cores(), 1 + total // _WORTH_A_PROCESS)
+    with (
+        path.open("wb+") as handle,
+        closing(each(prepared, rows, processes=processes, seconds=_seconds, memory=_memory(processes))) as results,
+    ):
         array = _GrowingArray(handle)
-        for done, (_, row) in enumerate(manifest.table.iterrows(), start=1):
-            try:
-                image = readers.read_image(manifest, row)
-                pixels = prepare(image)
-            except (DataError, OSError) as error:
-                packed.left_out.append((row["sample_id"], str(error)))
+        for done, (row, result) in enumerate(zip(rows, results, strict=True), start=1):
+            if isinstance(result, (str, Lost)):
+                packed.left_out.append((row["sample_id"], result if isinstance(result, str) else result.reason))
             else:
-                array.append(pixels)
-                packed.rows.append(
-                    {
-                        "sample_id": row["sample_id"],
-                        "pixel_hash": image.pixel_hash(),
-                        "spacing_mm": list(spacing(image, pixels)),
-                    }
-                )
+                array.append(result[0])
+                packed.rows.append(result[1])
             if progress and (done % _EVERY == 0 or done == total):
                 progress("pack", {"done": done, "total": total, "left_out": len(packed.left_out)})
         array.finish()
@@ -73,6 +84,16 @@ def write_images(
         for image, about in zip(np.load(path, mmap_mode="r", allow_pickle=False), packed.rows):
             about["stored_hash"] = stored_hash(image)
     return packed
+
+
+def _seconds(row: pd.Series) -> float:
+    """Return the time that reading an image may take: that of a file, and a second more for each slice."""
+    return SECONDS + (0 if pd.isna(row["slices"]) else int(row["slices"]))
+
+
+def _memory(processes: int) -> int:
+    """Return the bytes that a child may take: a volume is held several times over while it is prepared."""
+    return max(MEMORY, psutil.virtual_memory().available // (2 * processes))
 
 
 def stored_hash(image: np.ndarray) -> str:

@@ -3,12 +3,14 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from medssl import files
+from medssl.data.apart import Lost, each, usable_cores
 from medssl.data.columns import typed
 from medssl.data.grouping import stacked
 from medssl.data.label_matching import FILE_KEYS, key_column, posix
@@ -24,6 +26,7 @@ Progress = Callable[[str, dict[str, Any]], None]
 _TABLES = (".csv", ".tsv", ".parquet")
 _OWN_FOLDERS = (files.STORES,)
 _EVERY = 50  # files between two reports of progress
+_WORTH_A_PROCESS = 100  # files, which take about as long as another process takes to begin
 
 
 def scan(
@@ -81,13 +84,31 @@ def _root(paths: list[Path]) -> Path:
 
 def _rows(paths: list[Path], root: Path, tables: list[Path], progress: Progress | None) -> Iterator[dict[str, Any]]:
     found = _files(paths)
+    images = [path for path, problem in found.items() if not problem and path not in tables]
+    processes = min(usable_cores(), 1 + len(images) // _WORTH_A_PROCESS)
+    with closing(each(describe, images, processes=processes)) as results:
+        yield from _rows_of(found, results, root, tables, progress)
+    if progress:
+        progress("scan", {"done": len(found), "total": len(found), "path": ""})
+
+
+def _rows_of(
+    found: dict[Path, str | None],
+    results: Iterator[list[dict[str, Any]] | Lost],
+    root: Path,
+    tables: list[Path],
+    progress: Progress | None,
+) -> Iterator[dict[str, Any]]:
     for done, (path, problem) in enumerate(found.items()):
         if progress and done % _EVERY == 0:
             progress("scan", {"done": done, "total": len(found), "path": files.as_utf8(str(path))})
         if path in tables:
             described: list[dict[str, Any]] = [{"status": "skipped", "reason": "a label table, joined"}]
+        elif problem:
+            described = [{"status": "unreadable", "reason": problem}]
         else:
-            described = [{"status": "unreadable", "reason": problem}] if problem else describe(path)
+            result = next(results)
+            described = [{"status": "unreadable", "reason": result.reason}] if isinstance(result, Lost) else result
         place = relative(path, root)
         if not files.is_utf8(place):
             described = [{"status": "unreadable", "reason": "its name is not UTF-8; rename it"}]
@@ -95,8 +116,6 @@ def _rows(paths: list[Path], root: Path, tables: list[Path], progress: Progress 
             frame = row.get("frame")
             number = None if frame is None else int(frame)
             yield row | {"sample_id": sample_id(place, number), "path": files.as_utf8(place)}
-    if progress:
-        progress("scan", {"done": len(found), "total": len(found), "path": ""})
 
 
 def _as_columns(row: dict[str, Any]) -> dict[str, Any]:

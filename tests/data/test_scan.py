@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Pil
 
 from medssl.data.manifest import Manifest
-from medssl.data.readers import read_file, read_image
+from medssl.data.readers import raster, read_file, read_image
 from medssl.data.scan import keep, scan
 from medssl.data.summary import summary
 from medssl.errors import DataError
@@ -218,3 +218,13 @@ def test_a_name_that_is_not_utf8_is_a_row_with_a_reason(tmp_path, picture):
     assert all(text.isprintable() for text in told)
     with pytest.raises(DataError, match=r"folder's name is not UTF-8.*f\\xf6lder"):
         scan([folder]).save(tmp_path / "out" / "other.parquet")
+
+
+def test_a_file_that_crashes_its_reader_is_named_and_the_scan_goes_on(tmp_path, picture, monkeypatch):
+    for name in ("a.png", "killer.png", "z.png"):
+        picture(name)
+    describe = raster.describe
+    monkeypatch.setattr(raster, "describe", lambda path: os.abort() if path.name == "killer.png" else describe(path))
+    manifest = scan([tmp_path])
+    assert states(manifest) == {"a.png": "ok", "killer.png": "unreadable", "z.png": "ok"}
+    assert manifest.table["reason"].dropna().tolist() == ["reading it ends the reader (SIGABRT)"]

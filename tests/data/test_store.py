@@ -1,5 +1,6 @@
 """The store: one array, its index, its key, and what happens when something goes wrong on the way."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -99,6 +100,18 @@ def test_the_spacing_of_stored_pixels_keeps_the_field_of_view(
     index = pack(shown(manifest, change, monkeypatch), corner, PARTS).index
     np.testing.assert_allclose(index["spacing_mm"].iloc[0], [0.2 * 6 / 4, 0.4 * 9 / 4])
     assert np.isnan(index["spacing_mm"].iloc[1]).all()
+
+
+def test_an_image_that_crashes_its_decoder_is_left_out_and_named(manifest: Manifest) -> None:
+    def prepare(image: Image) -> np.ndarray:
+        if "image3" in image.provenance["path"]:
+            os.abort()
+        return corner(image)
+
+    store = pack(manifest, prepare, PARTS)
+    assert store.index["sample_id"].tolist() == ["s0", "s1", "s2", "s4"]
+    assert store.left_out == [("s3", "reading it ends the reader (SIGABRT)")]
+    store.verify()
 
 
 def test_what_cannot_be_prepared_is_left_out_counted_and_named(manifest: Manifest) -> None:
