@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-gpu check format bench soak docs clean
+.PHONY: setup demo test test-gpu fuzz check format bench soak docs clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,9 @@ check: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+fuzz: setup
+	MEDSSL_FUZZ=20000 $(BIN)/python -m pytest tests/data/readers/test_fuzz.py --timeout 0
 
 bench: setup
 	$(BIN)/python -m pytest -m bench --timeout 0

@@ -9,6 +9,7 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def describe(path: Path) -> list[dict[str, Any]]:
             "slice_spacing_mm": spacing[0] if volume else None,
             "bits": int(header["bitpix"]) // (3 if _is_colour(header) else 1),
             "photometric": "RGB" if _is_colour(header) else None,
-            "remarks": [*remarks, *_place_remarks(header)],
+            "remarks": [*remarks, *_place(header)[1]],
         }
     ]
 
@@ -79,14 +80,14 @@ def read(path: Path, frame: int | None = None) -> Image:
         raise DataError(f"Cannot read the voxels: {error}", where=path) from error
     values = values.reshape(columns, rows, slices, channels, order="F").transpose(3, 2, 1, 0)
     spacing, remarks = _spacing(header)
-    affine = header.get_best_affine() if _has_place(header) else None
+    affine, place_remarks = _place(header)
     scale = _MM.get(header.get_xyzt_units()[0], 1.0)
     if affine is not None:
         affine = np.diag([scale, scale, scale, 1.0]) @ affine @ _PERMUTE
     if slices == 1:
         values, affine = values[:, 0], None
     provenance = {"path": str(path), "frame": frame, "inverted": False}
-    remarks += _place_remarks(header)
+    remarks += place_remarks
     spacing_mm = spacing if values.ndim == 4 else spacing[1:]
     return Image(np.ascontiguousarray(values), spacing_mm, affine, None, provenance, remarks)
 
@@ -180,22 +181,32 @@ def _spacing(header: Any) -> tuple[tuple[float, float, float], list[str]]:
     return (known[2], known[1], known[0]), remarks
 
 
-def _has_place(header: Any) -> bool:
-    return bool(int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0)
-
-
-def _place_remarks(header: Any) -> list[str]:
+def _place(header: Any) -> tuple[np.ndarray | None, list[str]]:
+    """Return the affine as the file has it, or None where it is unknown or of no use, and remarks."""
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     if sform_code <= 0 and qform_code <= 0:
-        return ["neither sform nor qform: orientation unknown"]
+        return None, ["neither sform nor qform: orientation unknown"]
+    affine = _affine(header.get_best_affine)
+    if affine is None:
+        return None, ["sform and qform are damaged: orientation unknown"]
     if sform_code > 0 and qform_code > 0:
-        try:
-            same = np.allclose(header.get_sform(), header.get_qform(), atol=1e-2)
-        except (ValueError, np.linalg.LinAlgError):
-            return ["the qform cannot be read: the sform is used"]
-        if not same:
-            return [f"sform (code {sform_code}) and qform (code {qform_code}) disagree: the sform is used"]
-    return []
+        qform = _affine(header.get_qform)
+        if qform is None:
+            return affine, ["the qform cannot be read: the sform is used"]
+        if not np.allclose(affine, qform, atol=1e-2):
+            return affine, [f"sform (code {sform_code}) and qform (code {qform_code}) disagree: the sform is used"]
+    return affine, []
+
+
+def _affine(compute: Callable[[], np.ndarray]) -> np.ndarray | None:
+    """Return an affine that places every voxel somewhere else, or None."""
+    try:
+        with np.errstate(all="ignore"):
+            affine = compute()
+            usable = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0
+    except (ValueError, np.linalg.LinAlgError, nib.spatialimages.HeaderDataError):
+        return None
+    return affine if usable else None
 
 
 def _values(path: Path) -> np.ndarray:
