@@ -120,15 +120,12 @@ def test_real_volumes(real_data):
 @pytest.mark.parametrize("damage", ["qfac", "infinite", "flat"])
 def test_a_damaged_place_is_unknown_and_the_voxels_are_read(tmp_path, damage):
     values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
-    image = nib.Nifti1Image(values, AFFINE)
-    image.header.set_sform(AFFINE, code=0 if damage == "qfac" else 1)
-    image.header.set_qform(None, code=1 if damage == "qfac" else 0)
-    data = bytearray(image.to_bytes())
+    data = bytearray(nib.Nifti1Image(values, AFFINE).to_bytes())
+    data[252:256] = np.array([1, 0] if damage == "qfac" else [0, 1], np.int16).tobytes()  # codes of qform and sform
     if damage == "qfac":
         data[76:80] = np.float32(4).tobytes()
     else:
-        data[280:284] = np.float32(np.inf if damage == "infinite" else 0).tobytes()
-        data[284:288] = np.float32(0).tobytes()
+        data[280:296] = np.array([np.inf if damage == "infinite" else 0, 0, 0, 0], np.float32).tobytes()
     (tmp_path / "x.nii").write_bytes(data)
     read = nifti.read(tmp_path / "x.nii")
     assert read.affine is None
