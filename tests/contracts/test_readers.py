@@ -35,4 +35,4 @@ def test_the_header_tells_the_shape_and_spacing_that_are_read(name, cases):
         spacing = [row[f"{axis.removesuffix('s')}_spacing_mm"] for axis in axes]
         assert spacing == list(image.spacing_mm or spacing)
         assert image.provenance["path"]
-        assert set(all_readers()[name].describe(found.path_of(row))[0]) <= {*KNOWN, "plane"}
+        assert set(all_readers()[name].describe(found.path_of(row))[0]) <= {*KNOWN, "plane", "data_file"}
