@@ -128,5 +128,6 @@ def _place(header: Header, reader: Any) -> tuple[np.ndarray | None, tuple[float,
 
 
 def _said(error: RuntimeError) -> str:
-    """Return the last line of what ITK said, its root cause."""
-    return str(error).strip().splitlines()[-1].strip(" .!")
+    """Return the last line of what ITK said, its root cause; MetaIO gives the last error of the system, often none."""
+    last = str(error).strip().splitlines()[-1].strip(" .!")
+    return "it breaks the format" if last.startswith("Reason:") else last
