@@ -1,7 +1,6 @@
 """Formats that are known by sight and not read yet, so that a skipped file says what it is."""
 
 _UNREADABLE = {
-    b"HSF-OCT": "Heidelberg .vol (vendor OCT) is not supported yet: export it as DICOM or PNG",
     b"CMDb": "Heidelberg .e2e (vendor OCT) is not supported yet: export it as DICOM or PNG",
     b"FOCT": "Topcon .fda (vendor OCT) is not supported yet: export it as DICOM or PNG",
     b"ObjectType": "a MetaIO file that is no image, or whose header is damaged",
