@@ -115,7 +115,7 @@ def test_headers_that_claim_more_than_there_is(tmp_path):
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
-    array = npy(tmp_path, (10**6, 10**6)).read_bytes()
+    array = npy(tmp_path, (60_000, 60_000)).read_bytes()
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", array)
     data = bytearray((tmp_path / "x.npz").read_bytes())
