@@ -92,6 +92,13 @@ def _opened(path: Path, *, whole: bool) -> tuple[Header, Any]:
         raise DataError(f"The {header.name} has {len(size)} axes, only 2 and 3 are supported", where=path)
     if not all(0 < n < 2**31 - 1 for n in size):
         raise DataError(f"The {header.name} header has impossible dimensions {size}", where=path)
+    turn = np.reshape(reader.GetDirection(), (len(size), len(size)))
+    if not all(0 < step < math.inf for step in reader.GetSpacing()) or not abs(np.linalg.det(turn)) > 0:
+        raise DataError(
+            f"The {header.name} header has a spacing or directions that make no volume: "
+            f"{list(reader.GetSpacing())}, {turn.ravel().tolist()}",
+            where=path,
+        )
     check_length(header, math.prod(size) * reader.GetNumberOfComponents() * _bits(reader, path) // 8, whole=whole)
     return header, reader
 

@@ -233,9 +233,16 @@ def test_more_than_the_file_can_hold_is_refused_before_it_is_allocated(tmp_path)
         (NRRD.format("").replace("uchar", "quark"), "cannot be parsed"),
         (META.format("", "LOCAL").replace("2 3 4", "-2 3 4"), "impossible dimensions"),
         (META.format("", "LOCAL").replace("2 3 4", "0 3 4"), "impossible dimensions|cannot be parsed"),
+        (META.format("TransformMatrix = 0 0 0 0 0 0 0 0 0\n", "LOCAL"), "make no volume"),
+        (META.format("ElementSpacing = 1 2 0\n", "LOCAL"), "make no volume"),
+        (META.format("ElementSpacing = 1 -2 3\n", "LOCAL"), "make no volume"),
         (META.format("BinaryData = False\n", "LOCAL"), "as text"),
         (META.format("", "LOCAL").split("ElementData")[0], "names no ElementDataFile"),
-        (META.format("", "LOCAL").replace("= 3", "= 4").replace("2 3 4", "2 3 4 1"), "4 axes"),
+        (META.format("", "LOCAL").replace("= 3", "= 4").replace("2 3 4", "2 3 4 1"), "4' axes"),
+        (META.format("", "LOCAL").replace("= 3", "= 999999993"), "'999999993' axes"),
+        (META.format("Name = " + "x" * 300 + "\n", "LOCAL"), "longer than 250"),
+        (META.format("Offset = 1 2\n", "LOCAL"), "offset that is not 3 numbers"),
+        (META.format("DimSize = 1 1 1\n", "LOCAL"), "twice"),
     ],
 )
 def test_headers_that_cannot_be_used(tmp_path, text, match):

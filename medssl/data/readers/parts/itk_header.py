@@ -19,6 +19,9 @@ _MM = {"mm": 1.0, "millimeter": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm"
 _SPACES = {"right-anterior-superior", "left-anterior-superior", "left-posterior-superior", "ras", "las", "lps"}
 _SPATIAL = {"domain", "space", "???"}
 _RAW, _GZIP = {"raw"}, {"gzip", "gz"}
+_LONGEST_LINE, _LONGEST_FOREIGN_LINE = 250, 5000  # characters of a MetaImage field, and of one that it does not know
+_LISTS = {"dimsize": 1, "elementspacing": 1, "elementsize": 1, "offset": 1, "origin": 1, "position": 1}
+_LISTS |= {"centerofrotation": 1, "transformmatrix": 2, "rotation": 2, "orientation": 2}
 _MOST = 1032  # bytes that one byte of a deflated stream can unpack to
 
 
@@ -179,6 +182,7 @@ def _meta_image(path: Path, head: bytes) -> Header:
     if end is None:
         raise DataError("The MetaImage header names no ElementDataFile", where=path)
     fields = _fields(head[: end.end()], rb"^\s*(\w+)\s*[=:]\s*(.*?)\s*$", path)
+    _check_meta_image(fields, head[: end.start()], path)
     name = fields["elementdatafile"]
     if fields.get("binarydata", "true").lower() not in ("true", "1"):
         raise DataError("MetaImage voxels as text are not supported, only binary ones are", where=path)
@@ -203,6 +207,29 @@ def _meta_image(path: Path, head: bytes) -> Header:
         unit=unit,
         remarks=tuple(remarks),
     )
+
+
+def _check_meta_image(fields: dict[str, str], text: bytes, path: Path) -> None:
+    """Refuse what MetaIO would not survive: it copies lines and lists of numbers into arrays of fixed length."""
+    axes = fields.get("ndims", "")
+    if axes not in ("2", "3"):
+        raise DataError(f"The MetaImage has '{axes[:20]}' axes, only 2 and 3 are supported", where=path)
+    seen = set()
+    for line in text.decode("latin-1").splitlines():
+        key, sign, _ = re.split(r"([=:]|$)", line.strip(), maxsplit=1)
+        key = key.strip().lower()
+        longest = _LONGEST_LINE if key.isalpha() else _LONGEST_FOREIGN_LINE
+        if line.strip() and (not sign or key in seen or len(line) > longest):
+            said = f"'{line.strip()[:30]}': it is no field, there twice, or longer than {longest}"
+            raise DataError(f"The MetaImage header has a line that cannot be used, {said}", where=path)
+        seen.add(key)
+    for key, power in _LISTS.items():
+        numbers = fields.get(key, "").split()
+        if key in fields and (len(numbers) != int(axes) ** power or not all(map(math.isfinite, map(_number, numbers)))):
+            raise DataError(f"The MetaImage header has a {key} that is not {int(axes) ** power} numbers", where=path)
+    for key in ("elementnumberofchannels", "headersize", "compresseddatasize"):
+        if not re.fullmatch(r"-?\d{1,15}", fields.get(key, "0")):
+            raise DataError(f"The MetaImage header has a {key} that is no whole number", where=path)
 
 
 def _fields(text: bytes, pattern: bytes, path: Path) -> dict[str, str]:
