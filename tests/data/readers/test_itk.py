@@ -105,6 +105,9 @@ def test_what_a_header_does_not_state_is_unknown(tmp_path):
         assert image.affine is None
         assert all(math.isnan(s) for s in image.spacing_mm)
         assert any("orientation unknown" in r for r in image.remarks)
+    for key in ("elementspacing", "ELEMENTSPACING", "ElementSpacingX", "Elementspacing"):  # ITK does not know them
+        image = itk.read(written(tmp_path, META.format(f"{key} = 1 2 3\n", "LOCAL")))
+        assert all(math.isnan(s) for s in image.spacing_mm)
     for key in ("ElementSpacing", "ElementSize"):
         image = itk.read(written(tmp_path, META.format(f"{key} = 1 2 3\n", "LOCAL")))
         assert (image.spacing_mm, image.affine) == ((3.0, 2.0, 1.0), None)
@@ -233,6 +236,7 @@ def test_more_than_the_file_can_hold_is_refused_before_it_is_allocated(tmp_path)
         (NRRD.format("").replace("uchar", "quark"), "cannot be parsed"),
         (META.format("", "LOCAL").replace("2 3 4", "-2 3 4"), "impossible dimensions"),
         (META.format("", "LOCAL").replace("2 3 4", "0 3 4"), "impossible dimensions|cannot be parsed"),
+        (META.format("", "LOCAL").replace(" MET_UCHAR", ""), "cannot be parsed"),
         (META.format("TransformMatrix = 0 0 0 0 0 0 0 0 0\n", "LOCAL"), "make no volume"),
         (META.format("ElementSpacing = 1 2 0\n", "LOCAL"), "make no volume"),
         (META.format("ElementSpacing = 1 -2 3\n", "LOCAL"), "make no volume"),
@@ -241,7 +245,7 @@ def test_more_than_the_file_can_hold_is_refused_before_it_is_allocated(tmp_path)
         (META.format("", "LOCAL").replace("= 3", "= 4").replace("2 3 4", "2 3 4 1"), "4' axes"),
         (META.format("", "LOCAL").replace("= 3", "= 999999993"), "'999999993' axes"),
         (META.format("Name = " + "x" * 300 + "\n", "LOCAL"), "longer than 250"),
-        (META.format("Offset = 1 2\n", "LOCAL"), "offset that is not 3 numbers"),
+        (META.format("Offset = 1 2\n", "LOCAL"), "Offset that is not 3 numbers"),
         (META.format("DimSize = 1 1 1\n", "LOCAL"), "twice"),
     ],
 )

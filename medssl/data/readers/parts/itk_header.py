@@ -20,8 +20,8 @@ _SPACES = {"right-anterior-superior", "left-anterior-superior", "left-posterior-
 _SPATIAL = {"domain", "space", "???"}
 _RAW, _GZIP = {"raw"}, {"gzip", "gz"}
 _LONGEST_LINE, _LONGEST_FOREIGN_LINE = 250, 5000  # characters of a MetaImage field, and of one that it does not know
-_LISTS = {"dimsize": 1, "elementspacing": 1, "elementsize": 1, "offset": 1, "origin": 1, "position": 1}
-_LISTS |= {"centerofrotation": 1, "transformmatrix": 2, "rotation": 2, "orientation": 2}
+_LISTS = {"DimSize": 1, "ElementSpacing": 1, "ElementSize": 1, "Offset": 1, "Origin": 1, "Position": 1}
+_LISTS |= {"CenterOfRotation": 1, "TransformMatrix": 2, "Rotation": 2, "Orientation": 2}
 _MOST = 1032  # bytes that one byte of a deflated stream can unpack to
 
 
@@ -137,7 +137,7 @@ def _nrrd(path: Path, head: bytes) -> Header:
     text, attached, _ = (
         re.split(rb"(\r?\n\r?\n)", head, maxsplit=1) if re.search(rb"\n\r?\n", head) else (head, b"", b"")
     )
-    fields = _fields(text, rb"^([\w ]+?):(?!=) ?(.*?)\s*$", path)
+    fields = _fields(text, rb"^([\w ]+?):(?!=) ?(.*?)[ \t\r]*$", path, fold=True)
     name = fields.get("data file", fields.get("datafile"))
     if name is None and not attached:
         raise DataError("The NRRD header has no end and names no data file", where=path)
@@ -178,32 +178,32 @@ def _nrrd_spacing(fields: dict[str, str]) -> tuple[tuple[bool, ...], float, list
 
 
 def _meta_image(path: Path, head: bytes) -> Header:
-    end = re.search(rb"^\s*ElementDataFile\s*[=:][^\n]*\n?", head, re.M)
+    end = re.search(rb"^[ \t]*ElementDataFile[ \t]*[=:][^\n]*\n?", head, re.M)
     if end is None:
         raise DataError("The MetaImage header names no ElementDataFile", where=path)
-    fields = _fields(head[: end.end()], rb"^\s*(\w+)\s*[=:]\s*(.*?)\s*$", path)
+    fields = _fields(head[: end.end()], rb"^[ \t]*(\w+)[ \t]*[=:][ \t]*(.*?)[ \t\r]*$", path, fold=False)
     _check_meta_image(fields, head[: end.start()], path)
-    name = fields["elementdatafile"]
-    if fields.get("binarydata", "true").lower() not in ("true", "1"):
+    name = fields["ElementDataFile"]
+    if fields.get("BinaryData", "true").lower() not in ("true", "1"):
         raise DataError("MetaImage voxels as text are not supported, only binary ones are", where=path)
-    local, packed = name.lower() == "local", fields.get("compresseddata", "false").lower() in ("true", "1")
-    size = fields.get("compresseddatasize", "")
-    lengths = [_number(x) for x in fields.get("elementspacing", fields.get("elementsize", "")).split()]
+    local, packed = name in ("LOCAL", "Local", "local"), fields.get("CompressedData", "false").lower() in ("true", "1")
+    size = fields.get("CompressedDataSize", "")
+    lengths = [_number(x) for x in fields.get("ElementSpacing", fields.get("ElementSize", "")).split()]
     stated = [math.isfinite(x) and x != 0 for x in lengths]
-    unit, remarks = _unit({fields.get("distanceunits", "?").lower()} - {"?"}, any(stated))
-    if _number(fields.get("elementtointensityfunctionslope", "1")) != 1 or _number(
-        fields.get("elementtointensityfunctionoffset", "0")
+    unit, remarks = _unit({fields.get("DistanceUnits", "?").lower()} - {"?"}, any(stated))
+    if _number(fields.get("ElementToIntensityFunctionSlope", "1")) != 1 or _number(
+        fields.get("ElementToIntensityFunctionOffset", "0")
     ):
         remarks.append("ElementToIntensityFunction is not applied: values are as stored")
     return Header(
         name="MetaImage",
         data=path if local else _beside(path, name),
-        start=(end.end() if local else 0) + max(int(_number(fields.get("headersize", "0"))), 0),
+        start=(end.end() if local else 0) + max(int(_number(fields.get("HeaderSize", "0"))), 0),
         packed=packed,
         packed_bytes=int(size) if size.isdecimal() else None,
         spacing=tuple(stated),
-        oriented=bool({"transformmatrix", "rotation", "orientation"} & set(fields)),
-        positioned=bool({"offset", "origin", "position"} & set(fields)),
+        oriented=bool({"TransformMatrix", "Rotation", "Orientation"} & set(fields)),
+        positioned=bool({"Offset", "Origin", "Position"} & set(fields)),
         unit=unit,
         remarks=tuple(remarks),
     )
@@ -211,11 +211,11 @@ def _meta_image(path: Path, head: bytes) -> Header:
 
 def _check_meta_image(fields: dict[str, str], text: bytes, path: Path) -> None:
     """Refuse what MetaIO would not survive: it copies lines and lists of numbers into arrays of fixed length."""
-    axes = fields.get("ndims", "")
+    axes = fields.get("NDims", "")
     if axes not in ("2", "3"):
         raise DataError(f"The MetaImage has '{axes[:20]}' axes, only 2 and 3 are supported", where=path)
     seen = set()
-    for line in text.decode("latin-1").splitlines():
+    for line in text.decode("latin-1").split("\n"):
         key, sign, _ = re.split(r"([=:]|$)", line.strip(), maxsplit=1)
         key = key.strip().lower()
         longest = _LONGEST_LINE if key.isalpha() else _LONGEST_FOREIGN_LINE
@@ -227,17 +227,21 @@ def _check_meta_image(fields: dict[str, str], text: bytes, path: Path) -> None:
         numbers = fields.get(key, "").split()
         if key in fields and (len(numbers) != int(axes) ** power or not all(map(math.isfinite, map(_number, numbers)))):
             raise DataError(f"The MetaImage header has a {key} that is not {int(axes) ** power} numbers", where=path)
-    for key in ("elementnumberofchannels", "headersize", "compresseddatasize"):
+    for key in ("ElementNumberOfChannels", "HeaderSize", "CompressedDataSize"):
         if not re.fullmatch(r"-?\d{1,15}", fields.get(key, "0")):
             raise DataError(f"The MetaImage header has a {key} that is no whole number", where=path)
 
 
-def _fields(text: bytes, pattern: bytes, path: Path) -> dict[str, str]:
-    """Return the fields of a header, names in lower case; a data file named twice could be read in two ways."""
+def _fields(text: bytes, pattern: bytes, path: Path, *, fold: bool) -> dict[str, str]:
+    """Return the fields of a header, names in lower case where case means nothing (`fold`).
+
+    A data file that is named twice could be read in two ways.
+    """
     if len(re.findall(rb"(?i)(?:element|^)data ?file\s*[=:]", text, re.M)) > 1:
         raise DataError("The header names its data file twice", where=path)
     found = re.findall(pattern, text, re.M)
-    return {key.decode("latin-1").lower(): value.decode("utf-8", "replace") for key, value in found}
+    texts = [(key.decode("latin-1"), value.decode("utf-8", "replace")) for key, value in found]
+    return {key.lower() if fold else key: value for key, value in texts}
 
 
 def _beside(path: Path, name: str) -> Path:
