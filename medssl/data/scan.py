@@ -25,6 +25,7 @@ from medssl.errors import DataError, MedsslError
 Progress = Callable[[str, dict[str, Any]], None]
 _TABLES = (".csv", ".tsv", ".parquet")
 _OWN_FOLDERS = (files.STORES,)
+_NO_COLUMNS = ("plane", "data_file")  # what a reader tells the scan alone
 _EVERY = 50  # files between two reports of progress
 _WORTH_A_PROCESS = 100  # files, which take about as long as another process takes to begin
 
@@ -61,6 +62,7 @@ def scan(
         return Manifest.load(tables[0])
     root = _root(paths)
     rows = list(_rows(paths, root, [*tables, *([absolute(labels)] if labels else [])], progress))
+    rows = _without_data_files(rows, root)
     rows = [_as_columns(row) for row in (stacked(rows) if stack else rows)]
     manifest = Manifest(typed(pd.DataFrame(rows, columns=_names(rows))), root, paths[0].stem)
     _refuse_nothing(manifest, paths)
@@ -118,9 +120,20 @@ def _rows_of(
             yield row | {"sample_id": sample_id(place, number), "path": files.as_utf8(place)}
 
 
+def _without_data_files(rows: list[dict[str, Any]], root: Path) -> list[dict[str, Any]]:
+    """Return the rows with files that hold the voxels of a header beside them skipped, whatever they look like."""
+    owners = {files.as_utf8(relative(r["data_file"], root)): r["path"] for r in rows if r.get("data_file")}
+    return [
+        row | {"status": "skipped", "reason": f"the voxels of {owners[row['path']]}"}
+        if row["status"] != "ok" and row["path"] in owners
+        else row
+        for row in rows
+    ]
+
+
 def _as_columns(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row without what is no column, its remarks as one text."""
-    columns = {name: value for name, value in row.items() if name != "plane"}
+    columns = {name: value for name, value in row.items() if name not in _NO_COLUMNS}
     return columns | {"remarks": "; ".join(row.get("remarks") or []) or None}
 
 

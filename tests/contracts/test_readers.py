@@ -1,8 +1,11 @@
 """Every reader, ours or a third party's, keeps the contract."""
 
 import inspect
+import struct
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from medssl import discovery
 from medssl.data.columns import KNOWN
@@ -10,7 +13,7 @@ from medssl.data.readers import all_readers, read_image
 from medssl.data.scan import scan
 
 NAMES = discovery.names("data.readers")
-EXAMPLES = {"dicom": "R16", "nifti": "R11", "raster": "R17"}
+EXAMPLES = {"dicom": "R16", "nifti": "R11", "raster": "R17"}  # folders of the generated cases
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -23,9 +26,41 @@ def test_a_reader_has_three_functions_and_takes_no_foreign_bytes(name):
         assert not reader.sniff(None, head)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n in EXAMPLES])
-def test_the_header_tells_the_shape_and_spacing_that_are_read(name, cases):
-    found = scan([cases / EXAMPLES[name]])
+def written_itk(folder):
+    for count, ending in enumerate(("nrrd", "nhdr", "mha", "mhd")):
+        volume = sitk.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+        volume.SetSpacing((0.5, 0.75, 3.0))
+        sitk.WriteImage(volume if count % 2 else volume[:, :, 0], str(folder / f"{count}.{ending}"))
+
+
+def written_numpy_array(folder):
+    for count, shape in enumerate([(4, 5), (3, 4, 5), (4, 5, 3)]):
+        np.save(folder / f"{count}.npy", np.arange(np.prod(shape)).reshape(shape))
+
+
+def written_heidelberg_vol(folder):
+    sizes = struct.pack("<12s3i3d2i2did4sq2i", b"HSF-OCT-103", 5, 3, 4, 0.01, 0.2, 0.004, *[0] * 6, b"OD", 0, 3, 64)
+    scan = bytes(64) + np.arange(20, dtype="<f4").tobytes()
+    (folder / "x.vol").write_bytes(sizes.ljust(2048, b"\0") + scan * 3)
+
+
+WRITTEN = {"itk": written_itk, "numpy_array": written_numpy_array, "heidelberg_vol": written_heidelberg_vol}
+
+
+@pytest.fixture
+def example(request, tmp_path):
+    """A folder of files of a format: one of the generated cases, or written here."""
+    name = request.param
+    if name in EXAMPLES:
+        return name, request.getfixturevalue("cases") / EXAMPLES[name]
+    WRITTEN[name](tmp_path)
+    return name, tmp_path
+
+
+@pytest.mark.parametrize("example", [n for n in NAMES if n in {**EXAMPLES, **WRITTEN}], indirect=True)
+def test_the_header_tells_the_shape_and_spacing_that_are_read(example):
+    name, folder = example
+    found = scan([folder])
     usable = found.usable().table
     assert set(usable["format"]) == {name}
     for _, row in usable.iterrows():
@@ -35,4 +70,4 @@ def test_the_header_tells_the_shape_and_spacing_that_are_read(name, cases):
         spacing = [row[f"{axis.removesuffix('s')}_spacing_mm"] for axis in axes]
         assert spacing == list(image.spacing_mm or spacing)
         assert image.provenance["path"]
-        assert set(all_readers()[name].describe(found.path_of(row))[0]) <= {*KNOWN, "plane"}
+        assert set(all_readers()[name].describe(found.path_of(row))[0]) <= {*KNOWN, "plane", "data_file"}

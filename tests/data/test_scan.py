@@ -179,11 +179,13 @@ def test_a_real_set_with_its_table(real_data):
     assert found.remarks == ()
 
 
-def test_vendor_files_are_listed_with_what_to_do(real_data):
-    found = scan([real_data / "oct-spectralis-raw"]).table
-    vendor = found[found["path"].str.endswith(".vol")]
-    assert vendor["status"].tolist() == ["unreadable"] * 4
-    assert vendor["reason"].str.contains("export it as DICOM").all()
+@pytest.mark.parametrize(("name", "head"), [("x.fda", b"FOCT"), ("y", b"CMDb")])
+def test_vendor_files_are_listed_with_what_to_do(tmp_path, picture, name, head):
+    picture("good.png")
+    (tmp_path / name).write_bytes(head + bytes(50))
+    row = scan([tmp_path]).table.set_index("path").loc[name]
+    assert row["status"] == "unreadable"
+    assert "export it as DICOM" in row["reason"]
 
 
 def test_the_published_split_of_the_x_rays_is_remarked(real_data):

@@ -2,7 +2,8 @@
 
 A reader is a module with `sniff(path, head) -> bool` (is this content mine?), `describe(path) -> list[dict]` (manifest
 rows from the header alone) and `read(path, frame) -> Image`. One whose files may be slices tells the `plane` of such a
-row, and has `read_slices(paths) -> Image`; see `medssl.data.grouping`.
+row, and has `read_slices(paths) -> Image`; see `medssl.data.grouping`. One whose header names a file of voxels beside
+it tells that `data_file`, which a scan then skips.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,10 @@
 """Formats that are known by sight and not read yet, so that a skipped file says what it is."""
 
 _UNREADABLE = {
-    b"HSF-OCT": "Heidelberg .vol (vendor OCT) is not supported yet: export it as DICOM or PNG",
     b"CMDb": "Heidelberg .e2e (vendor OCT) is not supported yet: export it as DICOM or PNG",
     b"FOCT": "Topcon .fda (vendor OCT) is not supported yet: export it as DICOM or PNG",
-    b"NRRD": "NRRD is not supported yet: convert it to NIfTI",
-    b"ObjectType": "MetaImage is not supported yet: convert it to NIfTI",
+    b"ObjectType": "a MetaIO file that is no image, or whose header is damaged",
+    b"NRRD": "an NRRD of an unknown version, or its header is damaged",
     b"\x89HDF": "HDF5 is not supported: convert it to NIfTI",
 }
 _ENDINGS = {
