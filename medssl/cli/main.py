@@ -1,7 +1,8 @@
 """The `medssl` command: one file a subcommand, found by its name.
 
 A file `cli/NAME.py` has either `command`, a function with typer annotations, or `app`, a typer application of
-subcommands. Heavy imports stay inside those functions, so that help appears at once.
+subcommands; `show_augment.py` is `medssl show-augment`. Heavy imports stay inside those functions, so that help
+appears at once.
 """
 
 import functools
@@ -19,7 +20,7 @@ from medssl import __version__, cli
 from medssl.errors import MedsslError
 from medssl.files import as_utf8, is_utf8
 
-_NOT_COMMANDS = {"main", "progress"}
+_NOT_COMMANDS = {"facts", "main", "progress"}
 
 
 def main() -> None:
@@ -58,12 +59,13 @@ def build(*, debug: bool = False) -> typer.Typer:
         if found.name in _NOT_COMMANDS:
             continue
         module = importlib.import_module(f"medssl.cli.{found.name}")
+        name = found.name.replace("_", "-")
         if hasattr(module, "app"):
             for registered in module.app.registered_commands:
                 registered.callback = guarded(registered.callback, debug=debug)
-            application.add_typer(module.app, name=found.name)
+            application.add_typer(module.app, name=name)
         else:
-            application.command(found.name)(guarded(module.command, debug=debug))
+            application.command(name)(guarded(module.command, debug=debug))
     return application
 
 
@@ -135,7 +137,7 @@ def _options(
 
 
 def _order(name: str) -> tuple[int, str]:
-    steps = ["doctor", "phantom", "scan", "pretrain", "sweep", "report", "run", "data"]
+    steps = ["doctor", "phantom", "scan", "inspect", "show_augment", "pretrain", "sweep", "report", "run", "data"]
     return (steps.index(name) if name in steps else len(steps), name)
 
 

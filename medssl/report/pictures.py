@@ -28,6 +28,20 @@ def flat(image: np.ndarray) -> np.ndarray:
     return image
 
 
+def levels(picture: np.ndarray, low: float, high: float, *, colour: bool) -> np.ndarray:
+    """Return a picture as it is drawn, (C, H, W) -> (H, W) or, in colour, (H, W, 3) uint8; NaN becomes black.
+
+    Args:
+        picture: (C, H, W).
+        low: The value shown black.
+        high: The value shown white.
+        colour: Show the first three channels as red, green and blue, instead of the first one as grey.
+    """
+    scaled = (np.nan_to_num(picture.astype(np.float64)) - low) / (high - low)
+    shown = np.clip(scaled * 255, 0, 255).round().astype(np.uint8)
+    return np.ascontiguousarray(np.moveaxis(shown[:_RGB], 0, -1)) if colour else shown[0]
+
+
 def png(image: np.ndarray, low: float, high: float) -> str:
     """Return a PNG data URI of a picture.
 
@@ -38,10 +52,7 @@ def png(image: np.ndarray, low: float, high: float) -> str:
     """
     picture = flat(image)
     missing = ~np.isfinite(picture).all(axis=0)
-    scaled = (np.nan_to_num(picture.astype(np.float64)) - low) / (high - low)
-    levels = np.clip(scaled * 255, 0, 255).round().astype(np.uint8)
-    colour = np.moveaxis(levels, 0, -1) if len(levels) == _RGB else levels[0]
-    result = Image.fromarray(colour)
+    result = Image.fromarray(levels(picture, low, high, colour=len(picture) == _RGB))
     if missing.any():
         result.putalpha(Image.fromarray(np.where(missing, 0, 255).astype(np.uint8)))
     data = io.BytesIO()

@@ -38,7 +38,7 @@ _WORDS = {
         None,
     ),
 }
-_PICTURES = {
+PICTURES = {
     "original": "original",
     "masked": "visible to it",
     "reconstruction": "reconstructed",
@@ -206,13 +206,13 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
 
 def samples(run: Run) -> list[list[tuple[str, str]]]:
     """Return for each sample its pictures as (caption, data URI), all in the grey scale of its first one."""
-    kept = [(name, run.samples[name]) for name in _PICTURES if name in run.samples]
+    kept = [(name, run.samples[name]) for name in PICTURES if name in run.samples]
     if not kept:
         return []
     result = []
     for place in range(len(kept[0][1])):
         limits = pictures.window(kept[0][1][place])
-        result.append([(_PICTURES[name], pictures.png(images[place], *limits)) for name, images in kept])
+        result.append([(PICTURES[name], pictures.png(images[place], *limits)) for name, images in kept])
     return result
 
 
