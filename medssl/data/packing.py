@@ -41,6 +41,7 @@ def write_images(
     manifest: Manifest,
     prepare: Callable[[Image], np.ndarray],
     progress: Callable[[str, dict[str, Any]], None] | None,
+    span: Callable[[Image], tuple[int, ...]] | None = None,
 ) -> Packed:
     """Write every image that can be prepared into a `.npy` file, (N, C, *S).
 
@@ -58,7 +59,7 @@ def write_images(
                 packed.left_out.append((row["sample_id"], str(error)))
             else:
                 array.append(pixels)
-                packed.rows.append(_about(row["sample_id"], image, pixels))
+                packed.rows.append(_about(row["sample_id"], image, pixels, span))
             if progress and (done % _EVERY == 0 or done == total):
                 progress("pack", {"done": done, "total": total, "left_out": len(packed.left_out)})
         array.finish()
@@ -73,10 +74,13 @@ def stored_hash(image: np.ndarray) -> str:
     return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
 
 
-def _about(sample_id: str, image: Image, pixels: np.ndarray) -> dict[str, Any]:
-    """Return the index row; the field of view is kept, so a pixel grows by as much as their number shrinks."""
+def _about(
+    sample_id: str, image: Image, pixels: np.ndarray, span: Callable[[Image], tuple[int, ...]] | None
+) -> dict[str, Any]:
+    """Return the index row; the source pixels that it spans, shared among the stored ones, give their spacing."""
     spacing = image.spacing_mm or (float("nan"),) * image.spatial_dims
-    factors = np.divide(image.array.shape[1:], pixels.shape[1:])
+    spanned = image.array.shape[1:] if span is None or image.spacing_mm is None else span(image)
+    factors = np.divide(spanned, pixels.shape[1:])
     return {
         "sample_id": sample_id,
         "pixel_hash": image.pixel_hash(),

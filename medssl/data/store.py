@@ -97,6 +97,7 @@ def pack(
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
+    span: Callable[[Image], tuple[int, ...]] | None = None,
 ) -> Store:
     """Return the store of a manifest's usable images, packing it if it is not there.
 
@@ -104,11 +105,12 @@ def pack(
 
     Args:
         manifest: The images.
-        prepare: Turns an image into (C, *S) uint8 or uint16, always of one shape, keeping the field of view; raises
-            a `DataError` for an image that cannot be used.
+        prepare: Turns an image into (C, *S) uint8 or uint16, always of one shape; raises a `DataError` for an image
+            that cannot be used.
         key_parts: What `prepare` depends on, as plain values.
         cache: Where stores lie; MEDSSL_CACHE_DIR or `.medssl-store` beside the manifest when None.
         progress: Called with "pack" and `done`, `total`, `left_out`.
+        span: How many pixels of an image its stored form spans along each axis; all of them when None.
 
     Raises:
         DataError: No image could be prepared, or an existing store is damaged.
@@ -120,7 +122,7 @@ def pack(
     if not folder.is_dir():
         with _locked(folder):
             if not folder.is_dir():
-                _build(folder, usable, prepare, key_parts, progress)
+                _build(folder, usable, prepare, key_parts, progress, span)
     return open_store(folder, usable)
 
 
@@ -227,9 +229,10 @@ def _build(
     prepare: Callable[[Image], np.ndarray],
     key_parts: dict[str, Any],
     progress: Progress | None,
+    span: Callable[[Image], tuple[int, ...]] | None,
 ) -> None:
     with files.atomic_folder(folder) as temporary:
-        packed = packing.write_images(temporary / IMAGES, usable, prepare, progress)
+        packed = packing.write_images(temporary / IMAGES, usable, prepare, progress, span)
         if not packed.rows:
             first = packed.left_out[0][1] if packed.left_out else "it has no usable rows"
             raise DataError(

@@ -173,6 +173,7 @@ def _packed(manifest: Manifest, recipe: Recipe, progress: Progress) -> Store:
         lambda image: modality.prepare(image, recipe.image_size),
         modality.key_parts(recipe.image_size),
         progress=progress,
+        span=modality.span,
     )
 
 

@@ -303,7 +303,13 @@ def plan_of(settings: PretrainSettings, loader: Loader) -> Plan:
 
 
 def _packed(manifest: Manifest, modality: Modality, size: int, progress: Progress | None) -> Store:
-    return pack(manifest, lambda image: modality.prepare(image, size), modality.key_parts(size), progress=progress)
+    return pack(
+        manifest,
+        lambda image: modality.prepare(image, size),
+        modality.key_parts(size),
+        progress=progress,
+        span=modality.span,
+    )
 
 
 def _watched(store: Store, selection: Selection, modality: Modality, most: int) -> Watched:

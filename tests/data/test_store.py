@@ -101,6 +101,18 @@ def test_the_spacing_of_stored_pixels_keeps_the_field_of_view(
     assert np.isnan(index["spacing_mm"].iloc[1]).all()
 
 
+def test_the_spacing_of_an_image_that_was_cut_is_that_of_its_part(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(_: int, array: np.ndarray) -> Image:
+        return Image(array, spacing_mm=(0.2, 0.4))
+
+    store = pack(
+        shown(manifest, change, monkeypatch), corner, PARTS, span=lambda image: image.array[:, :4, :8].shape[1:]
+    )
+    np.testing.assert_allclose(store.index["spacing_mm"].iloc[0], [0.2 * 4 / 4, 0.4 * 8 / 4])
+
+
 def test_what_cannot_be_prepared_is_left_out_counted_and_named(manifest: Manifest) -> None:
     (manifest.folder / "image1.png").unlink()
     (manifest.folder / "image3.png").write_bytes(b"not a picture")

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from medssl.augment.blur import Settings as Blur
+from medssl.augment.colour import Settings as Colour
+from medssl.augment.depth_gain import Settings as DepthGain
 from medssl.augment.geometry import Settings as Geometry
 from medssl.augment.noise import Settings as Noise
 from medssl.augment.speckle import Settings as Speckle
+from medssl.augment.stain import Settings as Stain
 from medssl.augment.tone import Settings as Tone
 from medssl.data.image import Image
 from medssl.errors import unknown_name
@@ -20,7 +23,10 @@ class ViewRecipe(Settings):
     """The operations of one view, in the order in which they are applied, each with its ranges."""
 
     geometry: Geometry = Geometry()
+    stain: Stain = Stain()
+    colour: Colour = Colour()
     tone: Tone = Tone()
+    depth_gain: DepthGain = DepthGain()
     blur: Blur = Blur()
     speckle: Speckle = Speckle()
     noise: Noise = Noise()
@@ -40,6 +46,8 @@ class Modality:
         preparation: What `prepare` does, as plain values: part of the store's key, so that a change packs anew.
         views: Recipes by strength, "weak" and "strong".
         recommends: Settings of methods as "method.setting", each with its source.
+        span: `span(image)` returns how many pixels of the source the stored image spans along each axis, where
+            `prepare` cuts or pads; None where it keeps the field of view.
     """
 
     name: str
@@ -51,6 +59,7 @@ class Modality:
     preparation: dict[str, Any]
     views: dict[str, ViewRecipe]
     recommends: dict[str, Choice] = field(default_factory=dict)
+    span: Callable[[Image], tuple[int, ...]] | None = None
 
     def recipe(self, strength: str) -> ViewRecipe:
         """Return the recipe of that strength.
