@@ -33,7 +33,8 @@ class Settings(base.Settings):
 def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Parameters:  # noqa: ARG001
     """Draw `gain`, (B, 3), and `saturation`, (B,); views left alone have 1."""
     chosen = chance.spawn("chosen").happens(settings.probability)
-    gain = np.exp(chance.spawn("gain").uniform(*np.log(settings.gain), (CHANNELS,)))
+    low, high = np.log(settings.gain)
+    gain = np.exp(chance.spawn("gain").uniform(low, high, (CHANNELS,)))
     saturation = np.exp(chance.spawn("saturation").uniform(*np.log(settings.saturation)))
     return {
         "gain": tensor(np.where(chosen[:, None], gain, 1.0)),
