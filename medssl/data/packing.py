@@ -101,10 +101,16 @@ def stored_hash(image: np.ndarray) -> str:
     return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
 
 
-def stretched(image: Image, stored: np.ndarray) -> tuple[float, ...]:
-    """Return the spacing of stored pixels that show the whole field of view, in mm, NaN where it is unknown."""
+def stretched(image: Image, stored: np.ndarray, span: tuple[int, ...] | None = None) -> tuple[float, ...]:
+    """Return the spacing of stored pixels in mm, NaN where it is unknown.
+
+    Args:
+        image: The source.
+        stored: What was made of it.
+        span: How many pixels of the source `stored` spans along each axis; all of them when None.
+    """
     spacing = image.spacing_mm or (float("nan"),) * image.spatial_dims
-    return tuple(float(mm) for mm in spacing * np.divide(image.array.shape[1:], stored.shape[1:]))
+    return tuple(float(mm) for mm in spacing * np.divide(span or image.array.shape[1:], stored.shape[1:]))
 
 
 class _GrowingArray:

@@ -9,14 +9,23 @@ from typing import Any
 
 import torch
 
-from medssl.augment import bias, blur, geometry, noise, speckle, standardise, tone
+from medssl.augment import bias, blur, colour, depth_gain, geometry, noise, speckle, stain, standardise, tone
 from medssl.batch import Batch
 from medssl.chance import Chance, key
 from medssl.methods.parts.wish import ViewWish
 from medssl.modalities.parts.modality import Modality
 
 # The operations after the geometry, in order; each stands in a recipe under the name of its file.
-_ON_GREY_VALUES = {"bias": bias, "tone": tone, "blur": blur, "speckle": speckle, "noise": noise}
+_ON_VALUES = {
+    "bias": bias,
+    "stain": stain,
+    "colour": colour,
+    "tone": tone,
+    "depth_gain": depth_gain,
+    "blur": blur,
+    "speckle": speckle,
+    "noise": noise,
+}
 _LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
 _CACHED_PIXELS = 2**20  # 4 MB of float32 for each intermediate image
@@ -65,7 +74,7 @@ def sample_views(batch: Batch, wish: list[ViewWish], modality: Modality, seed: i
         recipe = modality.recipe(one.strength)
         chance = Chance([key(seed, epoch, content, "view", number) for content in batch.content])
         view: ViewParameters = {"strength": one.strength, "size": one.size}
-        for name, operation in {"geometry": geometry, **_ON_GREY_VALUES}.items():
+        for name, operation in {"geometry": geometry, **_ON_VALUES}.items():
             view[name] = operation.sample(chance.spawn(name), getattr(recipe, name), spatial_dims)
         views.append(view)
     return views
@@ -91,11 +100,9 @@ def _one_view(images: torch.Tensor, view: ViewParameters, device: torch.device) 
     step = max(1, _CACHED_PIXELS // images[0].numel()) if device.type == "cpu" else len(images)
     for start in range(0, len(images), step):
         part = slice(start, start + step)
-        drawn = {
-            name: {key: value[part] for key, value in view[name].items()} for name in ("geometry", *_ON_GREY_VALUES)
-        }
+        drawn = {name: {key: value[part] for key, value in view[name].items()} for name in ("geometry", *_ON_VALUES)}
         shown = geometry.apply(intensities(images[part], device), drawn["geometry"], size=size)
-        for name, operation in _ON_GREY_VALUES.items():
+        for name, operation in _ON_VALUES.items():
             shown = operation.apply(shown, drawn[name])
         standardise.apply(shown, out=result[part])
     return result

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medssl import augment
-from medssl.augment import bias, blur, geometry, noise, speckle, tone
+from medssl.augment import bias, blur, colour, depth_gain, geometry, noise, speckle, stain, tone
 from medssl.augment.parts.samples import Parameters
 from medssl.chance import Chance
 
@@ -22,6 +22,9 @@ ACTIVE = {
     "geometry": geometry.Settings(crop_area=(0.4, 0.9), rotation_degrees=15, shift=0.05, elastic=0.01),
     "bias": bias.Settings(probability=0.7, strength=(0.1, 0.3)),
     "tone": tone.Settings(probability=0.7, gamma=(0.5, 0.9), contrast=(0.7, 1.4), brightness=0.1),
+    "stain": stain.Settings(probability=0.7, ratio=0.3, shift=0.05),
+    "colour": colour.Settings(probability=0.7, gain=(0.8, 1.25), saturation=(0.5, 1.5)),
+    "depth_gain": depth_gain.Settings(probability=0.7, slope=0.5),
     "blur": blur.Settings(probability=0.7, sigma=(5.0, 20.0)),
     "speckle": speckle.Settings(probability=0.7, strength=(0.05, 0.2)),
     "noise": noise.Settings(probability=0.7, strength=(0.01, 0.05)),
@@ -37,7 +40,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=[2, 3], ids=["2d", "3d"])
 def images(request: pytest.FixtureRequest) -> torch.Tensor:
     torch.manual_seed(0)
-    return torch.rand(6, 2, *SHAPES[request.param])
+    return torch.rand(6, 3, *SHAPES[request.param])
 
 
 def drawn(name: str, images: torch.Tensor, keys: list[int], settings: object = None) -> Parameters:

@@ -16,6 +16,7 @@ from medssl import files
 from medssl.data.columns import typed
 from medssl.data.image import Image
 from medssl.data.manifest import Manifest
+from medssl.data.packing import stretched
 from medssl.data.store import Store, pack, unique_content
 from medssl.errors import DataError, StorageError
 
@@ -112,6 +113,21 @@ def test_an_image_that_crashes_its_decoder_is_left_out_and_named(manifest: Manif
     assert store.index["sample_id"].tolist() == ["s0", "s1", "s2", "s4"]
     assert store.left_out == [("s3", "reading it ends the reader (SIGABRT)")]
     store.verify()
+
+
+def test_the_spacing_of_an_image_that_was_cut_is_that_of_its_part(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(_: int, array: np.ndarray) -> Image:
+        return Image(array, spacing_mm=(0.2, 0.4))
+
+    store = pack(
+        shown(manifest, change, monkeypatch),
+        corner,
+        PARTS,
+        spacing=lambda image, stored: stretched(image, stored, (4, 8)),
+    )
+    np.testing.assert_allclose(store.index["spacing_mm"].iloc[0], [0.2 * 4 / 4, 0.4 * 8 / 4])
 
 
 def test_what_cannot_be_prepared_is_left_out_counted_and_named(manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from medssl.errors import SettingsError
+from medssl.modalities import cxr, oct
 from medssl.modalities.cxr import MODALITY
 
 
@@ -50,3 +51,12 @@ def test_an_unknown_strength_names_those_there_are() -> None:
 def test_the_key_of_a_store_names_the_size_and_the_preparation() -> None:
     assert MODALITY.key_parts(96) != MODALITY.key_parts(224)
     assert MODALITY.key_parts(96)["percentiles"] == [0.5, 99.5]
+
+
+def test_grey_modalities_keep_their_stores_and_change_no_colour() -> None:
+    assert oct.MODALITY.key_parts(224) == {"modality": "oct", "size": 224, "percentiles": [0.1, 99.9], "version": 1}
+    assert cxr.MODALITY.key_parts(224) == {"modality": "cxr", "size": 224, "percentiles": [0.5, 99.5], "version": 1}
+    for modality in (oct.MODALITY, cxr.MODALITY):
+        for recipe in modality.views.values():
+            assert recipe.colour.gain == recipe.colour.saturation == (1, 1)
+            assert recipe.stain.probability == recipe.depth_gain.probability == 0

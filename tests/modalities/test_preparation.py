@@ -6,7 +6,7 @@ from PIL import Image as Picture
 
 from medssl.data.image import Image
 from medssl.errors import DataError
-from medssl.modalities.parts.preparation import grey_square
+from medssl.modalities.parts.preparation import colour_square, grey_square
 
 WINDOW = (1.0, 99.0)
 
@@ -83,3 +83,26 @@ def test_a_constant_image_is_stored() -> None:
 def test_what_it_cannot_store_is_said(array: np.ndarray, words: str) -> None:
     with pytest.raises(DataError, match=words):
         grey_square(Image(array), 8, WINDOW)
+
+
+def test_colour_of_the_right_size_is_kept_exactly_without_opacity() -> None:
+    array = noise((4, 32, 32))
+    np.testing.assert_array_equal(colour_square(Image(array), 32, WINDOW), array[:3])
+
+
+def test_a_grey_plane_becomes_three_equal_channels() -> None:
+    array = noise((1, 32, 32))
+    np.testing.assert_array_equal(colour_square(Image(array), 32, WINDOW), np.repeat(array, 3, axis=0))
+
+
+def test_each_channel_is_resized_as_the_grey_one() -> None:
+    array = noise((3, 40, 80))
+    stored = colour_square(Image(array), 16, WINDOW)
+    for channel in range(3):
+        np.testing.assert_array_equal(stored[channel], grey_square(Image(array[channel : channel + 1]), 16, WINDOW)[0])
+
+
+def test_one_window_for_all_channels_keeps_hues() -> None:
+    array = noise((3, 64, 64), np.uint16, 1000) * np.array([4, 2, 1], np.uint16)[:, None, None]
+    stored = colour_square(Image(array), 64, (0.0, 100.0))
+    np.testing.assert_allclose(stored, array / array.max() * 65535, atol=40)

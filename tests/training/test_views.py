@@ -20,10 +20,12 @@ from medssl.training.views import apply_to_masks, apply_views, make_views, plain
 TWO_STRONG = [ViewWish(2, "strong", None)]
 
 
-def held(count: int, hashes: list[str] | None = None, size: int = 24, dtype: type = np.uint8) -> Store:
+def held(
+    count: int, hashes: list[str] | None = None, size: int = 24, dtype: type = np.uint8, channels: int = 1
+) -> Store:
     """Return a store in memory of images that differ, or of one image again and again."""
     random = np.random.default_rng(0)
-    images = random.integers(0, np.iinfo(dtype).max, (count, 1, size, size)).astype(dtype)
+    images = random.integers(0, np.iinfo(dtype).max, (count, channels, size, size)).astype(dtype)
     if hashes:
         images[:] = images[:1]
     ids = [f"s{k:02d}" for k in range(count)]
@@ -53,13 +55,16 @@ def test_every_operation_of_a_recipe_is_drawn_and_applied(name: str) -> None:
         "geometry": {"rotation_degrees": 20},
         "bias": {"probability": 1, "strength": [0.2, 0.3]},
         "tone": {"gamma": [0.5, 0.6]},
+        "stain": {"probability": 1, "ratio": 0.5},
+        "colour": {"saturation": [0.1, 0.2]},
+        "depth_gain": {"probability": 1, "slope": 2},
         "blur": {"probability": 1, "sigma": [10, 20]},
         "speckle": {"probability": 1, "strength": [0.1, 0.2]},
         "noise": {"probability": 1, "strength": [0.1, 0.2]},
     }
     nothing = {"weak": {"geometry": {"crop_area": [1, 1], "crop_aspect": [1, 1]}}}
     modality = cxr.MODALITY.with_augment(nothing)
-    seen, wish = batch(), [ViewWish(1, "weak", None)]
+    seen, wish = batch(channels=3), [ViewWish(1, "weak", None)]
     plain = plain_view(seen, modality)
     assert torch.equal(make_views(seen, wish, modality, 0, 0)[0], plain)
     changed = make_views(seen, wish, modality.with_augment({name: active[name]}), 0, 0)[0]

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from medssl.errors import SettingsError
+
 Parameters = dict[str, torch.Tensor]
 
 
@@ -37,3 +39,17 @@ def change_some(
     at = where.to(images.device)
     result[at] = change(images[at], where)
     return result
+
+
+def need_three_channels(images: torch.Tensor, operation: str) -> None:
+    """Refuse images without colour, (B, C, *spatial), before their colours are changed.
+
+    Raises:
+        SettingsError: C is not 3.
+    """
+    if images.shape[1] != 3:
+        raise SettingsError(
+            f"`{operation}` changes colours, but these images have {images.shape[1]} channels, not 3",
+            where=f"augment.{operation}",
+            fix="Leave it out for this modality",
+        )

@@ -8,9 +8,12 @@ import numpy as np
 
 from medssl.augment.bias import Settings as Bias
 from medssl.augment.blur import Settings as Blur
+from medssl.augment.colour import Settings as Colour
+from medssl.augment.depth_gain import Settings as DepthGain
 from medssl.augment.geometry import Settings as Geometry
 from medssl.augment.noise import Settings as Noise
 from medssl.augment.speckle import Settings as Speckle
+from medssl.augment.stain import Settings as Stain
 from medssl.augment.tone import Settings as Tone
 from medssl.data.image import Image
 from medssl.data.packing import stretched
@@ -23,7 +26,10 @@ class ViewRecipe(Settings):
 
     geometry: Geometry = Geometry()
     bias: Bias = Bias()
+    stain: Stain = Stain()
+    colour: Colour = Colour()
     tone: Tone = Tone()
+    depth_gain: DepthGain = DepthGain()
     blur: Blur = Blur()
     speckle: Speckle = Speckle()
     noise: Noise = Noise()

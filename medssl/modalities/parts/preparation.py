@@ -1,4 +1,4 @@
-"""From a decoded plane to a stored one: one grey channel, the full range of its type, a square."""
+"""From a decoded plane to a stored one: one grey or three colour channels, the full range of its type, a square."""
 
 import numpy as np
 from PIL import Image as Picture
@@ -26,17 +26,49 @@ def grey_square(image: Image, size: int, percentiles: tuple[float, float]) -> np
     Raises:
         DataError: It is a volume, or empty, has another number of channels, or values that are not finite.
     """
-    _check(image)
-    plane = _grey(image.array)
-    if plane.dtype == np.uint8:
-        return np.asarray(Picture.fromarray(plane).resize((size, size), Picture.Resampling.BILINEAR))[None]
-    low, high = np.percentile(plane, percentiles)
-    windowed = (plane.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-12))
-    resized = Picture.fromarray(windowed.clip(0, 1)).resize((size, size), Picture.Resampling.BILINEAR)
-    return np.rint(np.asarray(resized).clip(0, 1) * 65535).astype(np.uint16)[None]
+    check_plane(image)
+    return _stored(_grey(image.array)[None], size, percentiles)
 
 
-def _check(image: Image) -> None:
+def colour_square(image: Image, size: int, percentiles: tuple[float, float]) -> np.ndarray:
+    """Return a plane as three colour channels of size x size, uint8 or uint16.
+
+    As `grey_square` does it, with one window for all channels, so that hues are kept. A grey plane becomes three
+    equal channels: a set may hold both, and nothing is lost.
+
+    Args:
+        image: (1 | 3 | 4, rows, columns); a fourth channel is opacity and is dropped.
+        size: Side of the result in pixels.
+        percentiles: Lower and upper percentile of the window over all channels, 0 to 100.
+
+    Raises:
+        DataError: It is a volume, or empty, has another number of channels, or values that are not finite.
+    """
+    check_plane(image)
+    planes = image.array[:3] if len(image.array) > 1 else np.repeat(image.array, 3, axis=0)
+    return _stored(planes, size, percentiles)
+
+
+def _stored(planes: np.ndarray, size: int, percentiles: tuple[float, float]) -> np.ndarray:
+    if planes.dtype == np.uint8:
+        return np.stack([_resized(plane, size) for plane in planes])
+    low, high = np.percentile(planes, percentiles)
+    windowed = (planes.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-12))
+    resized = np.stack([_resized(plane, size) for plane in windowed.clip(0, 1)])
+    return np.rint(resized.clip(0, 1) * 65535).astype(np.uint16)
+
+
+def _resized(plane: np.ndarray, size: int) -> np.ndarray:
+    picture = Picture.fromarray(np.ascontiguousarray(plane))
+    return np.asarray(picture.resize((size, size), Picture.Resampling.BILINEAR))
+
+
+def check_plane(image: Image) -> None:
+    """Refuse what no modality of planes can store.
+
+    Raises:
+        DataError: It is a volume, or empty, has another number of channels than 1, 3 or 4, or values not finite.
+    """
     if image.spatial_dims != 2:
         shape = " x ".join(map(str, image.array.shape[1:]))
         raise DataError(

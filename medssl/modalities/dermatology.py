@@ -1,0 +1,64 @@
+"""Photographs and dermoscopy of the skin, three channels.
+
+Every choice and where it comes from:
+
+- Rotation by any angle and flips both ways: a picture of skin has no upside, and its mirror image is the other side
+  of the body. Ours.
+- Crops of at least 0.4 (weak) and 0.3 (strong) of the area: the lesion lies in the middle and its border is a sign,
+  so SimCLR's 0.08 would often show one of the two only. Ours.
+- Colour: a gain of each channel by up to a tenth, a little saturation and tone, as lamps and cameras differ. No shift
+  of hue, no random grey, no dropped channel, no solarising: the colours of a lesion are criteria of its diagnosis.
+  Blur as in SimCLR (Chen et al. 2020). The amounts are ours, not tuned on any label.
+- Two pictures of one patient's lesion as a positive pair, which helped in dermatology (MICLe; Azizi et al., "Big
+  self-supervised models advance medical image classification", ICCV 2021, arXiv 2101.05224), are not available yet:
+  both views come from one picture.
+- Stored whole, with its mirror image beside it to a square, so that turning a picture keeps its shapes. A grey one
+  becomes three equal channels. Window above 8 bits: percentiles 0.1 and 99.9 over all channels. Ours.
+- No mask ratio is recommended: no published one is known to us.
+- Size 224.
+"""
+
+import numpy as np
+
+from medssl.augment import blur, colour, geometry, tone
+from medssl.data.image import Image
+from medssl.data.packing import stretched
+from medssl.modalities.parts import region
+from medssl.modalities.parts.modality import Modality, ViewRecipe
+from medssl.modalities.parts.preparation import check_plane, colour_square
+
+PERCENTILES = (0.1, 99.9)
+
+_ASPECT, _FLIP = (3 / 4, 4 / 3), (0.5, 0.5)
+WEAK = ViewRecipe(
+    geometry=geometry.Settings(crop_area=(0.4, 1.0), crop_aspect=_ASPECT, rotation_degrees=180.0, flip=_FLIP)
+)
+STRONG = ViewRecipe(
+    geometry=geometry.Settings(crop_area=(0.3, 1.0), crop_aspect=_ASPECT, rotation_degrees=180.0, flip=_FLIP),
+    colour=colour.Settings(probability=0.8, gain=(0.9, 1.1), saturation=(0.8, 1.25)),
+    tone=tone.Settings(probability=0.8, gamma=(0.8, 1.25), contrast=(0.8, 1.25), brightness=0.1),
+    blur=blur.Settings(probability=0.5, sigma=(0.1, 2.0)),
+)
+
+
+def prepare(image: Image, size: int) -> np.ndarray:
+    """Return a picture of skin in colour, (3, size, size) uint8 or uint16.
+
+    Raises:
+        DataError: It is a volume or cannot be stored.
+    """
+    check_plane(image)
+    return colour_square(region.squared(image, mirrored=True), size, PERCENTILES)
+
+
+MODALITY = Modality(
+    name="dermatology",
+    title="pictures of the skin",
+    channels=3,
+    spatial_dims=2,
+    size=224,
+    prepare=prepare,
+    preparation={"percentiles": list(PERCENTILES), "square": "mirrored", "version": 1},
+    views={"weak": WEAK, "strong": STRONG},
+    stored_spacing=lambda image, stored: stretched(image, stored, (max(image.array.shape[1:]),) * 2),
+)

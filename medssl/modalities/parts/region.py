@@ -1,0 +1,54 @@
+"""The part of a plane that shows the patient: where it is, cut out, and made square without changing its aspect."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from medssl.data.image import Image
+
+Box = tuple[slice, slice]
+
+
+def lit(plane: np.ndarray, level: float, share: float) -> Box:
+    """Return the rows and columns that are more than dark border.
+
+    A row or column counts from where a share of its pixels lies above the level, so that a hot pixel or a grain of
+    compression at the border does not.
+
+    Args:
+        plane: (rows, columns).
+        level: Between the least value of the plane and its 99.5th percentile, in [0, 1).
+        share: Of the pixels of a row or column, in [0, 1).
+    """
+    low, high = float(plane.min()), float(np.percentile(plane, 99.5))
+    return box(plane > low + level * (high - low), share)
+
+
+def box(inside: np.ndarray, share: float = 0.0) -> Box:
+    """Return the least box around the rows and columns of which more than a share is inside; all where none is."""
+    ends = []
+    for axis in (1, 0):
+        places = np.flatnonzero(inside.mean(axis=axis) > share)
+        ends.append(slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, inside.shape[1 - axis]))
+    return ends[0], ends[1]
+
+
+def large(found: Box, shape: tuple[int, ...], least: float) -> bool:
+    """Return whether a box covers at least that share of the plane along both axes."""
+    return all(part.stop - part.start >= least * n for part, n in zip(found, shape, strict=True))
+
+
+def cut(image: Image, found: Box) -> Image:
+    """Return the image within a box, all channels."""
+    return replace(image, array=image.array[:, found[0], found[1]], affine=None)
+
+
+def squared(image: Image, *, mirrored: bool = False) -> Image:
+    """Return the image padded evenly to a square: with its darkest value, or with its mirror image."""
+    rows, columns = image.array.shape[1:]
+    side = max(rows, columns)
+    before = ((side - rows) // 2, (side - columns) // 2)
+    padding = ((0, 0), (before[0], side - rows - before[0]), (before[1], side - columns - before[1]))
+    if mirrored:
+        return replace(image, array=np.pad(image.array, padding, mode="symmetric"), affine=None)
+    return replace(image, array=np.pad(image.array, padding, constant_values=image.array.min()), affine=None)
