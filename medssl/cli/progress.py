@@ -8,7 +8,14 @@ from typing import Any
 
 _EVERY = 5.0  # seconds between plain lines
 
-_TITLES = {"phantom": "drawing the synthetic cohort", "scan": "scanning", "pack": "packing images", "step": "training"}
+_TITLES = {
+    "phantom": "drawing the synthetic cohort",
+    "scan": "scanning",
+    "pack": "packing images",
+    "step": "training",
+    "download": "downloading, MB",
+    "unpack": "unpacking, MB",
+}
 
 
 @contextmanager
