@@ -3,7 +3,7 @@
     MedsslError            exit code 1
     ├── SettingsError      2    usage, unknown name, value out of range
     ├── DataError          65   input that cannot be used; a path that does not exist
-    ├── StorageError       74   disk full, read-only folder, folder in use
+    ├── StorageError       74   disk full, read-only folder, folder in use, no network
     └── StoppedError       75   stopped on request, `--resume` goes on
 
 Exit codes follow BSD `sysexits.h` where it has a word for the case.
@@ -46,7 +46,7 @@ class DataError(MedsslError):
 
 
 class StorageError(MedsslError):
-    """Something could not be written or is in use by another process."""
+    """Something could not be written or fetched, or is in use by another process; trying again may help."""
 
     exit_code = 74
 

@@ -92,6 +92,15 @@ def write(handle: IO[bytes], data: bytes) -> None:
     _disk.write(handle, data)
 
 
+def rename(source: Path, target: Path) -> None:
+    """Flush a file that was written bit by bit to the disk, and give it its name."""
+    with storage_errors(target):
+        with source.open("rb+") as handle:
+            _disk.sync(handle)
+        _disk.replace(source, target)
+        _disk.sync_folder(target.parent)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
@@ -134,8 +143,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, listed: bool = True) -> Iterator[Path]:
     """Yield a temporary folder; on success write its `MANIFEST.json` last and rename it to `path`.
+
+    Without `listed` there is no such list: a folder that others made may have a file of that name.
 
     An existing folder of that name is moved aside, and back if its replacement fails; `verify_folder` brings it back
     after a crash between the two renames. Nothing else is left behind when the block fails.
@@ -148,7 +159,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             temporary.mkdir(parents=True)
             _bring_back(path)
             yield temporary
-            _write_manifest(temporary)
+            _sync_files(temporary)
+            if listed:
+                _write_manifest(temporary)
             if path.exists():
                 _disk.replace(path, aside)
             _disk.replace(temporary, path)
@@ -168,11 +181,15 @@ def _bring_back(path: Path) -> None:
         _aside(path).replace(path)
 
 
-def _write_manifest(folder: Path) -> None:
-    entries = {}
+def _sync_files(folder: Path) -> None:
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         with file.open("rb+") as handle:
             _disk.sync(handle)
+
+
+def _write_manifest(folder: Path) -> None:
+    entries = {}
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         entries[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
     with (folder / MANIFEST).open("wb") as handle:
         _disk.write(handle, json.dumps(entries, indent=1).encode())

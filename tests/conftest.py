@@ -1,8 +1,11 @@
 """Fixtures of the whole suite: real data and generated cases, where a machine has them."""
 
+import http.server
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,3 +35,61 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cases")
     subprocess.run([sys.executable, str(generator), str(folder)], check=True, capture_output=True)
     return folder
+
+
+class Site:
+    """What a server on this machine does, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.body, self.ranges, self.cut, self.status = b"", True, None, 200
+        self.location, self.shift, self.asked, self.url = "", 0, [], ""
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A server on this machine that the downloads of a test may ask."""
+    from medssl.data import download as downloading
+
+    monkeypatch.setattr(downloading, "SCHEMES", frozenset({"https", "http"}))
+    state = Site()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def do_GET(self):
+            asked = self.headers.get("Range")
+            state.asked.append(asked)
+            if state.location:
+                self.send_response(302)
+                self.send_header("Location", state.location)
+                self.end_headers()
+                return
+            if state.status != 200:
+                self.send_error(state.status)
+                return
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.ranges else 0
+            if start >= len(state.body):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(state.body)}")
+                self.end_headers()
+                return
+            rest = state.body[start:]
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header(
+                    "Content-Range", f"bytes {start + state.shift}-{len(state.body) - 1}/{len(state.body)}"
+                )
+            self.send_header("Content-Length", str(len(rest)))
+            self.end_headers()
+            self.wfile.write(rest[: state.cut])
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *arguments: None  # a client that went away
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_port}/set.npz"
+    yield state
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -4,18 +4,24 @@ from pathlib import Path
 
 import typer
 
-app = typer.Typer(help="Public datasets: list what is known, show one, adopt a copy you have.", no_args_is_help=True)
+app = typer.Typer(
+    help="Public datasets: list what is known, show one, fetch one, adopt a copy you have.", no_args_is_help=True
+)
 
 
 @app.command("list")
 def list_cards() -> None:
-    """List the datasets that medssl knows, one a line."""
+    """List the datasets that medssl knows, one a line: modality, access, and what medssl can do with it."""
     from medssl.data import cards
 
-    known = {name: cards.load(name) for name in cards.names()}
-    width = max(map(len, known))
-    for name, card in known.items():
-        typer.echo(f"{name:{width}}  {card.modality:6}  {card.title}")
+    rows = [("dataset", "modality", "access", "medssl can")]
+    for name in cards.names():
+        card = cards.load(name)
+        can = ["fetch"] * bool(card.files) + ["adopt"] * (not card.not_adoptable)
+        rows.append((name, card.modality, card.access, ", ".join(can) or "-"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @app.command("show")
@@ -26,6 +32,31 @@ def show(name: str = typer.Argument(..., help="Name of the dataset, as `medssl d
 
     card = cards.load(name)
     typer.echo(dump_yaml(card.model_dump(exclude_defaults=True)).rstrip())
+
+
+@app.command("fetch")
+def fetch(
+    name: str = typer.Argument(..., help="Name of the dataset, as `medssl data list` gives it."),
+    out: Path = typer.Option(None, "-o", "--out", help="The folder that the files go to.  [default: NAME]"),
+    file: str = typer.Option(None, "--file", help="Fetch this file of the set only, as `medssl data show` names it."),
+) -> None:
+    """Download a public dataset that needs no login, check it, and unpack it; repeat the command to go on."""
+    from medssl.cli.progress import shown
+    from medssl.data import cards
+    from medssl.data.fetch import fetch as fetched
+
+    folder = out or Path(name)
+    with shown() as progress:
+        made = fetched(name, folder, only=file, progress=progress)
+    for path in made:
+        typer.echo(f"wrote {path}{', the archive beside it may be deleted' if path.is_dir() else ''}")
+    card = cards.load(name)
+    typer.echo(f"licence: {card.licence}")
+    typer.echo(f"cite: {card.citation}")
+    if card.not_adoptable:
+        typer.echo(f"note: {card.not_adoptable}")
+    else:
+        typer.echo(f"next: medssl data adopt {name} {folder}")
 
 
 @app.command("adopt")

@@ -33,6 +33,7 @@ class LabelFile(Settings):
     Attributes:
         file: Its name, relative to the copy.
         optional: A copy without it is still understood, from the names of its files.
+        suffix: What is added to each name in `file`, where the table names images without their ending.
         columns: Other names for its columns, theirs to ours.
         ignore: Columns that are left out, with the reason in the card's remarks.
         keep: If given, the only columns that are taken besides `file`.
@@ -40,6 +41,7 @@ class LabelFile(Settings):
 
     file: str
     optional: bool = False
+    suffix: str = ""
     columns: dict[str, str] = {}
     ignore: list[str] = []
     keep: list[str] = []
@@ -68,10 +70,17 @@ class Derived(Settings):
 
 
 class Download(Settings):
-    """A file that may be had without a login, with its published checksum."""
+    """A file that may be had without a login.
+
+    Attributes:
+        url: Where it is.
+        md5: Its published checksum.
+        optional: It is fetched only when it is named.
+    """
 
     url: str
     md5: str | None = None
+    optional: bool = False
 
 
 class Card(Settings):
@@ -90,6 +99,7 @@ class Card(Settings):
         labels: The label table.
         derived: Labels made from other columns.
         files: Downloads, by file name.
+        classes: What the label numbers of its makers mean.
         ood_partner: The card that is its out-of-distribution partner.
         not_adoptable: Why `adopt` cannot read it, if it cannot.
         remarks: What a user should know; copied into the manifest.
@@ -107,6 +117,7 @@ class Card(Settings):
     labels: LabelFile | None = None
     derived: dict[str, Derived] = {}
     files: dict[str, Download] = Field(default_factory=dict)
+    classes: dict[str, str] = {}
     ood_partner: str | None = None
     not_adoptable: str | None = None
     remarks: list[str] = []
@@ -197,6 +208,7 @@ def _with_labels(manifest: Manifest, card: Card, folder: Path, others: set[str])
             return manifest
         raise DataError("The label table of the set is not there", where=file)
     table = read_text_table(file).rename(columns=card.labels.columns)
+    table["file"] = table["file"] + card.labels.suffix
     foreign = [name for name in table["file"].dropna() if posix(name) in others]
     if foreign:
         raise DataError(

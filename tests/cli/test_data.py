@@ -1,5 +1,7 @@
 """`medssl data`: cards are listed and shown, a copy is adopted, a wrong folder or name is one sentence."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,7 +30,13 @@ def copy(tmp_path):
 def test_every_card_is_listed_and_can_be_shown():
     listed = run("list")
     assert listed.exit_code == 0
-    assert [line.split()[0] for line in listed.output.splitlines()] == cards.names()
+    lines = listed.output.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == cards.names()
+    assert max(map(len, lines)) <= 80
+    said = {line.split()[0]: line.split(maxsplit=3)[1:] for line in lines[1:]}
+    assert said["msd-spleen"] == ["ct", "open", "fetch, adopt"]
+    assert said["chexpert"] == ["cxr", "registration", "adopt"]
+    assert said["camelyon17"] == ["histology", "open", "-"]
     shown = run("show", "oct-kermany")
     assert shown.exit_code == 0
     assert {"licence", "title"} <= {line.partition(":")[0] for line in shown.output.splitlines()}
@@ -50,11 +58,34 @@ def test_a_manifest_is_not_written_over_unless_asked(copy, tmp_path):
     assert run("adopt", "oct-kermany", copy, "-o", out, "--overwrite").exit_code == 0
 
 
+def test_a_set_is_fetched_with_its_licence_and_citation(tmp_path, site, monkeypatch):
+    site.body = b"numbers"
+    entry = cards.Download(url=site.url, md5=hashlib.md5(site.body).hexdigest())
+    known = cards.load("octmnist").model_copy(update={"files": {"octmnist.npz": entry}})
+    monkeypatch.setattr(cards, "load", lambda name: known)
+    monkeypatch.chdir(tmp_path)
+    done = run("fetch", "octmnist")
+    assert done.exit_code == 0, done.output
+    assert "wrote octmnist/octmnist.npz" in done.output
+    assert "licence: CC BY 4.0" in done.output
+    assert "downloading, MB 1/1" in done.output
+    assert (tmp_path / "octmnist" / "octmnist.npz").read_bytes() == b"numbers"
+    site.body = b"others"
+    done = run("fetch", "octmnist", "-o", "again")
+    assert done.exit_code == 65
+    assert "octmnist.npz.wrong" in done.output
+    site.status = 503
+    assert run("fetch", "octmnist", "-o", "busy").exit_code == 74
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["show", "oct-kremany"], 2, "oct-kermany"),
         (["adopt", "nothing-alike", "."], 2, "nothing-alike"),
+        (["fetch", "chexprt"], 2, "chexpert"),
+        (["fetch", "chexpert"], 65, "it is given after registration. See https://stanfordmlgroup"),
+        (["fetch", "octmnist", "--file", "octmnist_225.npz"], 2, "octmnist_224.npz"),
         (["adopt", "oct-kermany", "nowhere"], 65, "nowhere"),
         (["adopt", "oct-kermany", "."], 65, "no files"),
     ],
