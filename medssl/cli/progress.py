@@ -14,7 +14,6 @@ _TITLES = {
     "pack": "packing images",
     "read": "reading images",
     "step": "training",
-    "step": "training",
     "download": "downloading, MB",
     "unpack": "unpacking, MB",
 }
