@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from medssl.data.manifest import Manifest
 
-_MODALITIES = {"OPT": "oct", "CR": "cxr", "DX": "cxr"}
+_MODALITIES = {"OPT": "oct", "OP": "fundus", "CR": "cxr", "DX": "cxr", "MG": "mammography", "US": "ultrasound"}
 
 
 def command(

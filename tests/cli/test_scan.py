@@ -3,6 +3,7 @@ import pytest
 from PIL import Image as Pil
 from typer.testing import CliRunner
 
+from medssl import discovery
 from medssl.cli.main import build
 from medssl.data.manifest import Manifest
 
@@ -30,7 +31,7 @@ def test_a_manifest_is_written_and_summed_up(archive, tmp_path, name):
         "2 patients (1 image without one), 1 site",
         "named .dcm, but its content",
         "1 of 3 images have no row in labels.csv",
-        f"next: medssl pretrain --modality [cxr or oct] --method mae --data {out}",
+        f"next: medssl pretrain --modality [{' or '.join(discovery.names('modalities'))}] --method mae --data {out}",
     ]:
         assert said in done.output
     manifest = Manifest.load(out)
