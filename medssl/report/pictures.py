@@ -1,4 +1,4 @@
-"""Images for the page: arrays to PNG data URIs, in a grey scale that all pictures of a sample share."""
+"""Images for the page: arrays to PNG data URIs, in a scale of display that all pictures of a sample share."""
 
 import base64
 import io

@@ -205,7 +205,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
 
 
 def samples(run: Run) -> list[list[tuple[str, str]]]:
-    """Return for each sample its pictures as (caption, data URI), all in the grey scale of its first one."""
+    """Return for each sample its pictures as (caption, data URI), all in the scale of display of its first one."""
     kept = [(name, run.samples[name]) for name in PICTURES if name in run.samples]
     if not kept:
         return []

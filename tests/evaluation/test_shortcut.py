@@ -70,3 +70,18 @@ def test_rows_choose_images():
     images = np.stack([np.full((1, 8, 8), value) for value in (0, 51, 102)]).astype(np.uint8)
     found = statistics(images, np.array([2, 0]), 255, table(2), [])["mean"]
     np.testing.assert_allclose(found, [0.4, 0.0], atol=1e-6)
+
+
+def test_three_channels_are_reduced_one_by_one_and_described_together():
+    images = np.zeros((2, 3, 32, 32), np.uint8)
+    images[1, 0], images[1, 1, :, :16] = 255, 51
+    result = pixels(images, np.array([0, 1]), 255)
+    assert result.shape == (2, 3 * 16 * 16)
+    red, green, blue = result[1].reshape(3, 16, 16)
+    assert (red == 1).all()
+    np.testing.assert_allclose(green, np.repeat([[0.2] * 8 + [0.0] * 8], 16, axis=0), rtol=1e-6)
+    assert (blue == 0).all()
+    told = statistics(images, np.array([0, 1]), 255, table(2, frame=[None, 3]), [])
+    assert told["mean"][1] == pytest.approx((1 + 0.1) / 3)
+    assert told["border_2_first"][1] == pytest.approx(1.2 / 3)
+    assert np.isfinite(told.to_numpy(float)).all()

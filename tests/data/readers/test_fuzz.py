@@ -6,14 +6,18 @@
 import os
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from PIL import Image
 from pydicom.data import get_testdata_file
 
 from medssl.data import apart
 from medssl.data.readers import all_readers, read_file
 from medssl.data.scan import describe
 from medssl.errors import MedsslError
+from tests.data.readers.test_heidelberg_vol import vol
 
 COUNT = int(os.environ.get("MEDSSL_FUZZ", "2000"))
 SEED = int(os.environ.get("MEDSSL_FUZZ_SEED", "0"))
@@ -27,9 +31,6 @@ _EDGES = (b"\xff" * 4, b"\x00" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"
 
 def examples(folder: Path) -> dict[str, list[Path]]:
     """Write or find small sound files, by reader."""
-    import nibabel as nib
-    from PIL import Image
-
     random = np.random.default_rng(0)
     plane = random.integers(0, 255, (24, 31)).astype(np.uint8)
     colour = random.integers(0, 255, (20, 17, 3)).astype(np.uint8)
@@ -48,6 +49,13 @@ def examples(folder: Path) -> dict[str, list[Path]]:
         result["nifti"].append(folder / name)
     nib.save(nib.Nifti2Image(volume.astype(np.float32), np.eye(4)), folder / "volume2.nii")
     result["nifti"].append(folder / "volume2.nii")
+    for ending in ("nrrd", "mha"):
+        sitk.WriteImage(sitk.GetImageFromArray(volume), str(folder / f"volume.{ending}"), ending == "mha")
+        result["itk"].append(folder / f"volume.{ending}")
+    np.save(folder / "volume.npy", volume)
+    np.savez_compressed(folder / "plane.npz", plane)
+    result["numpy_array"] += [folder / "volume.npy", folder / "plane.npz"]
+    result["heidelberg_vol"].append(vol(folder / "volume.vol"))
     result["dicom"] += [Path(str(get_testdata_file(name, download=False))) for name in _DICOM]
     return result
 
