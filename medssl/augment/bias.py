@@ -29,11 +29,12 @@ class Settings(base.Settings):
 
 
 def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Parameters:
-    """Draw `strength`, (B,), 0 for views left alone, and `points`, (B, 4, ...)."""
+    """Draw `strength`, (B,), 0 for views left alone, and where there are fields at all their `points`, (B, 4, ...)."""
     chosen = chance.spawn("chosen").happens(settings.probability)
-    strength = np.where(chosen, chance.spawn("strength").uniform(*settings.strength), 0.0)
-    points = chance.spawn("points").normal(0.0, 1.0, (_POINTS,) * spatial_dims)
-    return {"strength": tensor(strength), "points": tensor(points)}
+    drawn = {"strength": tensor(np.where(chosen, chance.spawn("strength").uniform(*settings.strength), 0.0))}
+    if settings.probability > 0:
+        drawn["points"] = tensor(chance.spawn("points").normal(0.0, 1.0, (_POINTS,) * spatial_dims))
+    return drawn
 
 
 def apply(images: torch.Tensor, parameters: Parameters) -> torch.Tensor:
