@@ -60,3 +60,8 @@ def test_grey_modalities_keep_their_stores_and_change_no_colour() -> None:
         for recipe in modality.views.values():
             assert recipe.colour.gain == recipe.colour.saturation == (1, 1)
             assert recipe.stain.probability == recipe.depth_gain.probability == 0
+
+
+def test_a_strength_that_is_no_group_is_a_sentence() -> None:
+    with pytest.raises(SettingsError, match=r"augment\.strong to be a group"):
+        oct.MODALITY.with_augment({"strong": 3})

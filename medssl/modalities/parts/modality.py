@@ -17,7 +17,7 @@ from medssl.augment.stain import Settings as Stain
 from medssl.augment.tone import Settings as Tone
 from medssl.data.image import Image
 from medssl.data.packing import stretched
-from medssl.errors import unknown_name
+from medssl.errors import SettingsError, unknown_name
 from medssl.settings import Choice, Settings, merged, validate
 
 
@@ -82,6 +82,9 @@ class Modality:
         Raises:
             SettingsError: A name is unknown or a value is out of range; it is named.
         """
+        for name in self.views:
+            if not isinstance(augment.get(name) or {}, Mapping):
+                raise SettingsError(f"Expected augment.{name} to be a group of settings, but got {augment[name]!r}")
         general = {name: value for name, value in augment.items() if name not in self.views}
         views = {}
         for strength, recipe in self.views.items():
