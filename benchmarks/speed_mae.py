@@ -8,7 +8,7 @@ the best product of large matrices on this core. Work is counted on medssl's net
 (pixels of visible patches, 0.7 %) is no merit. bf16 (autocast) runs where the processor has instructions for it.
 
 With --defaults each side trains the same encoder as it would for chest X-rays unless told otherwise: medssl with its
-own decoder and the mask ratio that the modality recommends (0.90), transformers with ViTMAEConfig's (8 blocks of 512,
+own decoder and the mask ratio that the modality recommends (0.80), transformers with ViTMAEConfig's (8 blocks of 512,
 0.75).
 """
 

@@ -7,10 +7,11 @@ from medssl.data.image import Image
 from medssl.modalities.cxr import MODALITY, prepare
 
 
-def test_masks_nine_tenths_with_a_source() -> None:
-    choice = MODALITY.recommends["mae.mask_ratio"]
-    assert choice.value == 0.90
-    assert "2210.12843" in choice.source
+def test_masks_what_was_searched_with_its_source() -> None:
+    ratio, normalised = (MODALITY.recommends[f"mae.{name}"] for name in ("mask_ratio", "norm_pix_loss"))
+    assert (ratio.value, normalised.value) == (0.80, False)
+    assert "docs/results" in ratio.source
+    assert "docs/results" in normalised.source
 
 
 def test_laterality_is_never_mirrored() -> None:
