@@ -25,6 +25,7 @@ R = TypeVar("R")
 
 SECONDS = 10.0
 MEMORY = 2**30  # bytes beyond what the process held before
+_WORTH_A_PROCESS = 100  # files, which take about as long as another process takes to begin
 _AHEAD = 32  # results a child that may wait for an earlier one
 
 
@@ -39,7 +40,7 @@ def each(
     function: Callable[[T], R],
     items: Sequence[T],
     *,
-    processes: int = 1,
+    processes: int | None = None,
     seconds: float | Callable[[T], float] = SECONDS,
     memory: int = MEMORY,
 ) -> Generator[R | Lost]:
@@ -48,7 +49,7 @@ def each(
     Args:
         function: Called in a child; what it returns is pickled.
         items: What is worked on.
-        processes: Children at a time.
+        processes: Children at a time; as many as `worth` says when None.
         seconds: Wall time that an item may take, or what gives it for an item.
         memory: Bytes that a child may take beyond what this process has.
     """
@@ -57,11 +58,16 @@ def each(
     if "fork" not in multiprocessing.get_all_start_methods():
         yield from map(function, items)
         return
-    crew = _Crew(function, min(processes, len(items)), seconds, memory)
+    crew = _Crew(function, min(processes or worth(len(items)), len(items)), seconds, memory)
     try:
         yield from crew.run(items)
     finally:
         crew.dismiss()
+
+
+def worth(items: int) -> int:
+    """Return how many children so many files are worth, at most one a core that this process may use."""
+    return min(usable_cores(), 1 + items // _WORTH_A_PROCESS)
 
 
 def usable_cores() -> int:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from medssl import files
 from medssl.data import readers
-from medssl.data.apart import MEMORY, SECONDS, Lost, each, usable_cores
+from medssl.data.apart import MEMORY, SECONDS, Lost, each, worth
 from medssl.data.image import Image
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError
@@ -30,7 +30,6 @@ SCHEMA = pa.schema(
     ]
 )
 _EVERY = 50
-_WORTH_A_PROCESS = 100  # images
 
 
 @dataclass
@@ -65,10 +64,9 @@ def write_images(
         about = {"sample_id": row["sample_id"], "pixel_hash": image.pixel_hash()}
         return pixels, about | {"spacing_mm": list(spacing(image, pixels))}
 
-    processes = min(usable_cores(), 1 + total // _WORTH_A_PROCESS)
     with (
         path.open("wb+") as handle,
-        closing(each(prepared, rows, processes=processes, seconds=_seconds, memory=_memory(processes))) as results,
+        closing(each(prepared, rows, seconds=_seconds, memory=_memory(worth(total)))) as results,
     ):
         array = _GrowingArray(handle)
         for done, (row, result) in enumerate(zip(rows, results, strict=True), start=1):

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from medssl import files
-from medssl.data.apart import Lost, each, usable_cores
+from medssl.data.apart import Lost, each
 from medssl.data.columns import typed
 from medssl.data.grouping import stacked
 from medssl.data.label_matching import FILE_KEYS, key_column, posix
@@ -27,7 +27,6 @@ _TABLES = (".csv", ".tsv", ".parquet")
 _OWN_FOLDERS = (files.STORES,)
 _NO_COLUMNS = ("plane", "data_file")  # what a reader tells the scan alone
 _EVERY = 50  # files between two reports of progress
-_WORTH_A_PROCESS = 100  # files, which take about as long as another process takes to begin
 
 
 def scan(
@@ -87,8 +86,7 @@ def _root(paths: list[Path]) -> Path:
 def _rows(paths: list[Path], root: Path, tables: list[Path], progress: Progress | None) -> Iterator[dict[str, Any]]:
     found = _files(paths)
     images = [path for path, problem in found.items() if not problem and path not in tables]
-    processes = min(usable_cores(), 1 + len(images) // _WORTH_A_PROCESS)
-    with closing(each(describe, images, processes=processes)) as results:
+    with closing(each(describe, images)) as results:
         yield from _rows_of(found, results, root, tables, progress)
     if progress:
         progress("scan", {"done": len(found), "total": len(found), "path": ""})

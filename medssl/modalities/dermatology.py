@@ -22,7 +22,6 @@ import numpy as np
 
 from medssl.augment import blur, colour, geometry, tone
 from medssl.data.image import Image
-from medssl.data.packing import stretched
 from medssl.modalities.parts import region
 from medssl.modalities.parts.modality import Modality, ViewRecipe
 from medssl.modalities.parts.preparation import check_plane, colour_square
@@ -60,5 +59,5 @@ MODALITY = Modality(
     prepare=prepare,
     preparation={"percentiles": list(PERCENTILES), "square": "mirrored", "version": 1},
     views={"weak": WEAK, "strong": STRONG},
-    stored_spacing=lambda image, stored: stretched(image, stored, (max(image.array.shape[1:]),) * 2),
+    stored_spacing=region.spacing_of_square,
 )

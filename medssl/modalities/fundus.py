@@ -26,7 +26,7 @@ from medssl.data.image import Image
 from medssl.data.packing import stretched
 from medssl.modalities.parts import region
 from medssl.modalities.parts.modality import Modality, ViewRecipe
-from medssl.modalities.parts.preparation import check_plane, colour_square
+from medssl.modalities.parts.preparation import colour_square
 from medssl.settings import Choice
 
 PERCENTILES = (0.0, 99.9)
@@ -47,9 +47,7 @@ def field_of_view(image: Image) -> Image:
     Raises:
         DataError: It is a volume or cannot be stored.
     """
-    check_plane(image)
-    found = region.lit(image.array[:3].max(axis=0), LEVEL, SHARE)
-    return region.squared(region.cut(image, found) if region.large(found, image.array.shape[1:], LEAST) else image)
+    return region.without_border(image, LEVEL, SHARE, LEAST)
 
 
 def prepare(image: Image, size: int) -> np.ndarray:

@@ -6,12 +6,12 @@ so that the same command on the same machine is the same run; only precision is 
 """
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from medssl import backbones, discovery
+from medssl.data.apart import usable_cores
 from medssl.errors import SettingsError, unknown_name
 from medssl.settings import Choice, Settings, flat, merged, nested
 from medssl.training.settings import DataSettings, PretrainSettings, TrainSettings, check, check_names, own_groups
@@ -238,5 +238,5 @@ def _width(family: str, backbone: str) -> int:
 
 def this_machine(kind: str, memory: float, processes: int, precision: str) -> Machine:
     """Return the machine at hand; cores are those this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return Machine(kind, memory, cores, processes, precision)

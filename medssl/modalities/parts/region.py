@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from medssl.data.image import Image
+from medssl.data.packing import stretched
+from medssl.modalities.parts.preparation import check_plane
 
 Box = tuple[slice, slice]
 
@@ -36,6 +38,28 @@ def box(inside: np.ndarray, share: float = 0.0) -> Box:
 def large(found: Box, shape: tuple[int, ...], least: float) -> bool:
     """Return whether a box covers at least that share of the plane along both axes."""
     return all(part.stop - part.start >= least * n for part, n in zip(found, shape, strict=True))
+
+
+def without_border(image: Image, level: float, share: float, least: float) -> Image:
+    """Return a plane without its dark border, padded to a square; whole where less than `least` of a side is left.
+
+    Args:
+        image: (1 | 3 | 4, rows, columns); a fourth channel is opacity and is not looked at.
+        level: As for `lit`.
+        share: As for `lit`.
+        least: Share of each side, in [0, 1].
+
+    Raises:
+        DataError: It is a volume or cannot be stored.
+    """
+    check_plane(image)
+    found = lit(image.array[:3].max(axis=0), level, share)
+    return squared(cut(image, found) if large(found, image.array.shape[1:], least) else image)
+
+
+def spacing_of_square(image: Image, stored: np.ndarray) -> tuple[float, ...]:
+    """Return the spacing of a whole plane that was stored `squared`."""
+    return stretched(image, stored, (max(image.array.shape[1:]),) * 2)
 
 
 def cut(image: Image, found: Box) -> Image:
