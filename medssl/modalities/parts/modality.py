@@ -10,11 +10,14 @@ from medssl.augment.bias import Settings as Bias
 from medssl.augment.blur import Settings as Blur
 from medssl.augment.colour import Settings as Colour
 from medssl.augment.depth_gain import Settings as DepthGain
+from medssl.augment.equalise import Settings as Equalise
 from medssl.augment.geometry import Settings as Geometry
+from medssl.augment.ghosting import Settings as Ghosting
 from medssl.augment.noise import Settings as Noise
 from medssl.augment.speckle import Settings as Speckle
 from medssl.augment.stain import Settings as Stain
 from medssl.augment.tone import Settings as Tone
+from medssl.augment.window import Settings as Window
 from medssl.data.image import Image
 from medssl.data.packing import stretched
 from medssl.errors import SettingsError, unknown_name
@@ -26,8 +29,11 @@ class ViewRecipe(Settings):
 
     geometry: Geometry = Geometry()
     bias: Bias = Bias()
+    ghosting: Ghosting = Ghosting()
     stain: Stain = Stain()
     colour: Colour = Colour()
+    window: Window = Window()
+    equalise: Equalise = Equalise()
     tone: Tone = Tone()
     depth_gain: DepthGain = DepthGain()
     blur: Blur = Blur()
