@@ -56,6 +56,8 @@ class Modality:
         views: Recipes by strength, "weak" and "strong".
         stored_spacing: `stored_spacing(image, stored)` returns the spacing of what `prepare` made of an image.
         recommends: Settings of methods as "method.setting", each with its source.
+        dicom: Words of the DICOM attribute Modality whose images are of this kind more often than not.
+        like: The modality that a user's file starts from; its own name for one of a file here.
     """
 
     name: str
@@ -68,6 +70,8 @@ class Modality:
     views: dict[str, ViewRecipe]
     stored_spacing: Callable[[Image, np.ndarray], tuple[float, ...]] = stretched
     recommends: dict[str, Choice] = field(default_factory=dict)
+    dicom: tuple[str, ...] = ()
+    like: str = ""
 
     def recipe(self, strength: str) -> ViewRecipe:
         """Return the recipe of that strength.
@@ -83,7 +87,8 @@ class Modality:
         """Return the modality with recipes changed by the section `augment` of the settings.
 
         A group named after a strength changes that recipe, any other all of them: `{"strong": {"blur":
-        {"probability": 0}}, "geometry": {"rotation_degrees": 5}}`. The named strength wins over the general.
+        {"probability": 0}}, "geometry": {"rotation_degrees": 5}}`. The named strength wins over the general. An
+        operation that is `False` is left out.
 
         Raises:
             SettingsError: A name is unknown or a value is out of range; it is named.
@@ -94,10 +99,16 @@ class Modality:
         general = {name: value for name, value in augment.items() if name not in self.views}
         views = {}
         for strength, recipe in self.views.items():
-            values = merged(recipe.model_dump(), general, augment.get(strength) or {})
+            values = merged(recipe.model_dump(), _without(general), _without(augment.get(strength) or {}))
             views[strength] = validate(ViewRecipe, values, where="augment")
         return replace(self, views=views)
 
     def key_parts(self, size: int) -> dict[str, Any]:
-        """Return what, beside the manifest, decides the pixels of a store."""
-        return {"modality": self.name, "size": size, **self.preparation}
+        """Return what, beside the manifest, decides the pixels of a store: alike for all that differ in views only."""
+        return {"modality": self.like or self.name, "size": size, **self.preparation}
+
+
+def _without(augment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes with the values of no operation at all wherever one is switched off."""
+    off = {name: field.get_default() for name, field in ViewRecipe.model_fields.items()}
+    return {name: off[name].model_dump() if value is False and name in off else value for name, value in augment.items()}
