@@ -164,7 +164,8 @@ def gather(
     stores = {recipe: (store, _places(store, table["sample_id"])) for recipe, store in packed.items()}
     store, rows = next(iter(stores.values()))
     table["pixel_hash"] = store.index["pixel_hash"].to_numpy(dtype=object)[rows]
-    return Cohort(name, domain, table, stores, (f"{remarks[0]}: {_reason(packed, lost)}",) if lost else ())
+    said = dict.fromkeys(f"'{manifest.name}': {text}" for store in packed.values() for text in store.remarks)
+    return Cohort(name, domain, table, stores, (*((f"{remarks[0]}: {_reason(packed, lost)}",) if lost else ()), *said))
 
 
 def _packed(manifest: Manifest, recipe: Recipe, progress: Progress) -> Store:

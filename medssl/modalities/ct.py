@@ -10,8 +10,8 @@ Every choice and where it comes from:
 - A cube with the field of view's proportions: anatomy keeps its shape whatever the slice spacing. Ours.
 - No flips: the body is not symmetric (liver, heart, situs). Weak views: crops of at least half of the volume.
 - Strong views: crops of 0.3 to 1, rotation by 10 degrees, now and then one of the windows that CT is read in (lung -600
-  and 1500 HU wide, soft tissue 40 and 400, bone 400 and 1800; usual settings of workstations), gamma and contrast, which
-  act as others, blur (kernel of reconstruction) and noise (dose). The amounts are ours, not tuned on any label.
+  and 1500 HU wide, soft tissue 40 and 400, bone 400 and 1800; usual settings of workstations), gamma and contrast,
+  which act as others, blur (kernel of reconstruction) and noise (dose). The amounts are ours, not tuned on any label.
 - One window for all, instead of the full range, by `reading: {hounsfield: soft_tissue}` in a file of values.
 - Slices that repeat a position are taken once, or refused, where the series becomes a volume (`medssl scan`).
 - 48 voxels a side on a CPU, 96 on a GPU, as Tang et al.

@@ -18,6 +18,7 @@ Every choice and where it comes from:
   are ours, not tuned on any label; what either brings has not been measured here.
 - Window for sources of more than 8 bits: percentiles 0.5 and 99.5 of each image, so that markers, collimator edges
   and direct exposure do not set the scale. 16 bits are kept: the lung fills a small part of the range. Ours.
+- CR and DX are chest films far more often than not: `medssl scan` suggests this modality, a person decides.
 - Size 224, as in Xiao et al.
 """
 
@@ -42,9 +43,7 @@ READING = Reading()
 
 WEAK = ViewRecipe(geometry=geometry.Settings(crop_area=(0.5, 1.0), crop_aspect=(3 / 4, 4 / 3)))
 STRONG = ViewRecipe(
-    geometry=geometry.Settings(
-        crop_area=(0.3, 1.0), crop_aspect=(3 / 4, 4 / 3), rotation_degrees=10.0, elastic=0.01
-    ),
+    geometry=geometry.Settings(crop_area=(0.3, 1.0), crop_aspect=(3 / 4, 4 / 3), rotation_degrees=10.0, elastic=0.01),
     equalise=equalise.Settings(probability=0.2, strength=(0.5, 1.0)),
     tone=tone.Settings(probability=0.8, gamma=(0.7, 1.4), contrast=(0.7, 1.4), brightness=0.1),
     blur=blur.Settings(probability=0.5, sigma=(0.1, 2.0)),

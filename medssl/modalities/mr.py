@@ -3,8 +3,8 @@
 Every choice and where it comes from:
 
 - Intensities: z-scores inside the head (or body), as MR has no unit and one scanner's volumes differ by orders of
-  magnitude; nnU-Net (Isensee et al., Nature Methods 2021) standardises each volume by the voxels that are not background.
-  The head is what lies above Otsu's threshold (1979), its largest connected part, holes filled. Where what lies below
+  magnitude; nnU-Net (Isensee et al., Nature Methods 2021) standardises each volume by the voxels that are no
+  background. The head is what lies above Otsu's threshold (1979), its largest connected part, holes filled. Where what lies below
   is no air (at least a fifth as bright as the rest, as in crops of the brain) all voxels count. -3 to 4 standard
   deviations become 0 to 65535, or from the darkest voxel where that is nearer. Ours.
 - Sequences: every volume is standardised alone, so T1, T2, FLAIR and diffusion lie in one range, each with its own

@@ -120,7 +120,9 @@ def _recipes(name: str, strength: str, settings: Mapping[str, Any]) -> tuple[Mod
     kind = own.named(*own.read(Path(name))) if own.is_file(name) else own.named(name)
     kind.recipe(strength)
     augment = settings.get("augment") or {}
-    bare = next((group for group, value in augment.items() if not isinstance(value, Mapping) and value is not False), None)
+    bare = next(
+        (group for group, value in augment.items() if not isinstance(value, Mapping) and value is not False), None
+    )
     if bare is not None:
         raise SettingsError(f"Setting 'augment.{bare}' is a group of settings, but got {augment[bare]!r}")
     kind = kind.with_augment(augment)

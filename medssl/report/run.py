@@ -119,7 +119,7 @@ def context(path: Path) -> dict[str, Any]:
     return {
         "run": run,
         "names": names,
-        "title": f"{method_title(names['method'])} on {modality_title(names['modality'], run.settings.get('own_modality'))}",
+        "title": f"{method_title(names['method'])} on {_of_modality(run)}",
         "synthetic": bool(run.provenance.get("synthetic")),
         "state": "finished" if run.finished else "unfinished",
         "headline": headline(run),
@@ -144,6 +144,10 @@ def method_title(name: str) -> str:
 def _of_method(name: str, constant: str, otherwise: str) -> str:
     module = discovery.load("methods", name) if name in discovery.names("methods") else None
     return str(getattr(module, constant, otherwise))
+
+
+def _of_modality(run: Run) -> str:
+    return modality_title(str(run.settings.get("modality", "unknown")), run.settings.get("own_modality"))
 
 
 def modality_title(name: str, own: Mapping[str, Any] | None = None) -> str:

@@ -77,7 +77,11 @@ def resolve(
     family = backbones.names()[name]
     user = {**_fitting(_of_file(modality, values), family, method), **user}
     check(merged(*(nested(key, choice.value) for key, choice in {**_fitting(chosen, family), **user}.items())))
-    layers = [_defaults(method, name), _recommended(method, family, own.like(modality, values)), _fitting(chosen, family)]
+    layers = [
+        _defaults(method, name),
+        _recommended(method, family, own.like(modality, values)),
+        _fitting(chosen, family),
+    ]
     if preset == "auto":
         known = {**layers[0], **layers[1], **layers[2], **user}
         layers.append(_amount_layer(known, user, machine, images, flops, _width(family, name)))
@@ -145,16 +149,19 @@ def _of_file(modality: str, values: Mapping[str, Any]) -> dict[str, Choice]:
         SettingsError: There is no such setting.
     """
     asked = own.settings_of(values)
-    groups = {"data": DataSettings, "train": TrainSettings}
+    groups: dict[str, type[Settings]] = {"data": DataSettings, "train": TrainSettings}
     known = [*groups, "augment", *discovery.names("methods"), *discovery.names("backbones")]
     for name in asked:
         group, _, setting = name.partition(".")
         if group not in known:
             raise unknown_name("group of settings", group, known, where=f"recommends of {modality}")
+        if group == "augment":
+            continue
         kind = "methods" if group in discovery.names("methods") else "backbones"
-        fields = (groups.get(group) or discovery.load(kind, group).Settings).model_fields if group != "augment" else {}
-        if fields and setting not in fields:
-            raise unknown_name("setting", name, [f"{group}.{field}" for field in fields], f"recommends of {modality}")
+        settings: type[Settings] = groups.get(group) or discovery.load(kind, group).Settings
+        if setting not in settings.model_fields:
+            fields = [f"{group}.{field}" for field in settings.model_fields]
+            raise unknown_name("setting", name, fields, where=f"recommends of {modality}")
     return {name: Choice(value, f"the file of {modality}") for name, value in asked.items()}
 
 

@@ -273,7 +273,7 @@ class Session:
         """What people should know of the images."""
         left_out = self.store.left_out
         first = f"{len(left_out)} images could not be prepared; the first: {left_out[0].reason}" if left_out else None
-        return [*self.selection.remarks, *([first] if first else [])]
+        return [*self.selection.remarks, *self.store.remarks, *([first] if first else [])]
 
     def conclude(self) -> None:
         """Write what a finished run holds: backbones, samples to look at, and the closed record."""

@@ -28,7 +28,9 @@ def test_a_stored_level_is_the_root_of_suv_whatever_the_dose(tmp_path) -> None:
     known = suv_of(stored)
     assert (known.min(), known.max()) == (0, pytest.approx(12, rel=1e-3))
     assert known[np.abs(known - 1) < 0.01].size > 0.2 * known.size
-    np.testing.assert_array_equal(prepare(volume(values, "SUVbw"), 24), prepare(volume(values * 500, "BQML", SUVbw=1 / 500), 24))
+    np.testing.assert_array_equal(
+        prepare(volume(values, "SUVbw"), 24), prepare(volume(values * 500, "BQML", SUVbw=1 / 500), 24)
+    )
 
 
 def test_beyond_the_highest_suv_and_below_none_is_clipped() -> None:

@@ -111,4 +111,6 @@ class Modality:
 def _without(augment: Mapping[str, Any]) -> dict[str, Any]:
     """Return the changes with the values of no operation at all wherever one is switched off."""
     off = {name: field.get_default() for name, field in ViewRecipe.model_fields.items()}
-    return {name: off[name].model_dump() if value is False and name in off else value for name, value in augment.items()}
+    return {
+        name: off[name].model_dump() if value is False and name in off else value for name, value in augment.items()
+    }

@@ -108,7 +108,9 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
         raise DataError("Expected the values of a modality as NAME: VALUE", where=path)
     if not _NAME.fullmatch(path.stem) or path.stem in discovery.names("modalities"):
         why = "is that of a modality here" if path.stem in discovery.names("modalities") else "is not a plain word"
-        raise SettingsError(f"The name '{path.stem}' {why}", where=path, fix="Rename the file: its name is used in runs")
+        raise SettingsError(
+            f"The name '{path.stem}' {why}", where=path, fix="Rename the file: its name is used in runs"
+        )
     try:
         named(path.stem, values)
     except SettingsError as error:

@@ -98,7 +98,7 @@ def once(find: Callable[..., Image]) -> Callable[..., Image]:
         asked = (how, named)
         if last[0] is not image.array or last[1] != asked:
             last[:] = [image.array, asked, find(image, *how, **named)]
-        return last[2]  # type: ignore[no-any-return]
+        return last[2]
 
     return found
 

@@ -39,7 +39,7 @@ class Uptake(NamedTuple):
     remark: str | None
 
 
-class _Unknown(Exception):
+class _UnknownError(Exception):
     """What is missing, in words."""
 
 
@@ -50,7 +50,7 @@ def uptake(dataset: Dataset) -> Uptake:
         if units == "GML" and word(dataset.get("SUVType")) in (None, "BW"):
             return Uptake(SUV, {}, None)
         return Uptake(units, {SUV: _factor(dataset, units)}, None)
-    except _Unknown as error:
+    except _UnknownError as error:
         return Uptake(units, {}, f"SUV is unknown: {error}")
 
 
@@ -59,10 +59,10 @@ def _factor(dataset: Dataset, units: str | None) -> float:
     if units == "CNTS":
         return _by_philips(dataset)
     if units != "BQML":
-        raise _Unknown("the header names no unit" if units is None else f"the unit is {units}")
+        raise _UnknownError("the header names no unit" if units is None else f"the unit is {units}")
     missing = [name for name in ("ATTN", "DECY") if name not in corrected]
     if missing:
-        raise _Unknown(f"the image is not corrected for {' and '.join(_CORRECTIONS[name] for name in missing)}")
+        raise _UnknownError(f"the image is not corrected for {' and '.join(_CORRECTIONS[name] for name in missing)}")
     return _weight(dataset) / _dose(dataset)
 
 
@@ -74,19 +74,19 @@ def _by_philips(dataset: Dataset) -> float:
     try:
         block = dataset.private_block(0x7053, _PHILIPS)
     except KeyError:
-        raise _Unknown("the unit is counts") from None
+        raise _UnknownError("the unit is counts") from None
     to_suv, to_activity = (_positive(block[element].value) if element in block else None for element in (0x00, 0x09))
     if to_suv is not None:
         return to_suv
     if to_activity is None:
-        raise _Unknown("the unit is counts")
+        raise _UnknownError("the unit is counts")
     return to_activity * _factor(dataset, "BQML")
 
 
 def _weight(dataset: Dataset) -> float:
     kilograms = _positive(dataset.get("PatientWeight"))
     if kilograms is None:
-        raise _Unknown("the header gives no weight")
+        raise _UnknownError("the header gives no weight")
     return kilograms * 1000
 
 
@@ -94,22 +94,22 @@ def _dose(dataset: Dataset) -> float:
     """Return the dose in Bq that was left at the time to which the values are corrected."""
     isotopes = dataset.get("RadiopharmaceuticalInformationSequence") or []
     if len(isotopes) != 1:
-        raise _Unknown(f"the header describes {len(isotopes) or 'no'} radiopharmaceuticals")
+        raise _UnknownError(f"the header describes {len(isotopes) or 'no'} radiopharmaceuticals")
     dose = _positive(isotopes[0].get("RadionuclideTotalDose"))
     if dose is None:
-        raise _Unknown("the header gives no dose")
+        raise _UnknownError("the header gives no dose")
     reference = word(dataset.get("DecayCorrection"))
     if reference == "ADMIN":
         return dose
     if reference != "START":
-        raise _Unknown("the header does not say to what time decay is corrected")
+        raise _UnknownError("the header does not say to what time decay is corrected")
     half_life = _positive(isotopes[0].get("RadionuclideHalfLife"))
     if half_life is None:
-        raise _Unknown("the header gives no half-life")
+        raise _UnknownError("the header gives no half-life")
     scan = _scan_start(dataset, half_life)
     seconds = (scan - _injection(isotopes[0], scan)).total_seconds()
     if not 0 <= seconds <= _MOST_HALF_LIVES * half_life:
-        raise _Unknown(f"by its header the injection was {seconds / 60:.0f} minutes before the scan")
+        raise _UnknownError(f"by its header the injection was {seconds / 60:.0f} minutes before the scan")
     return float(dose * 2 ** (-seconds / half_life))
 
 
@@ -120,7 +120,7 @@ def _scan_start(dataset: Dataset, half_life: float) -> datetime.datetime:
         return series
     offset, duration = (_positive(dataset.get(name)) for name in ("FrameReferenceTime", "ActualFrameDuration"))
     if frame is None or offset is None or duration is None:
-        raise _Unknown("the start of the scan is unknown")
+        raise _UnknownError("the start of the scan is unknown")
     rate, seconds = math.log(2) / half_life, duration / 1000
     mean = math.log(rate * seconds / -math.expm1(-rate * seconds)) / rate  # when the count rate has its mean
     return frame - datetime.timedelta(seconds=offset / 1000 - mean)
@@ -131,7 +131,7 @@ def _injection(isotope: Dataset, scan: datetime.datetime) -> datetime.datetime:
     moment = _parsed(word(isotope.get("RadiopharmaceuticalStartDateTime")))
     moment = moment or _parsed(f"{scan:%Y%m%d}{word(isotope.get('RadiopharmaceuticalStartTime')) or ''}")
     if moment is None:
-        raise _Unknown("the time of injection is unknown")
+        raise _UnknownError("the time of injection is unknown")
     return moment
 
 
@@ -146,7 +146,7 @@ def _parsed(text: str | None) -> datetime.datetime | None:
         return None
     day, hour, minute, second = found.groups()
     try:
-        whole = datetime.datetime.strptime(f"{day}{hour}{minute}", "%Y%m%d%H%M")  # noqa: DTZ007 (times of one scanner)
+        whole = datetime.datetime.strptime(f"{day}{hour}{minute}", "%Y%m%d%H%M")
     except ValueError:
         return None
     return whole + datetime.timedelta(seconds=float(second))
