@@ -4,7 +4,8 @@ Every choice and where it comes from:
 
 - Stored: cut to the box around the breast, the largest connected part above Otsu's threshold ("A threshold selection
   method from gray-level histograms", 1979). It is found on the square root of the intensities, so that fat counts as
-  breast, not as air; letters, being parts of their own, fall away. Half of most mammograms is air, and a view of it
+  breast, not as air; letters, being parts of their own, fall away, and air becomes black: its noise would show
+  where the square begins. Half of most mammograms is air, and a view of it
   teaches nothing. Where less than 5 % of the picture would be left it is kept whole. Then air to a square, beside the
   nipple, not beside the chest wall: a breast keeps its proportions, since the shape of a mass is a sign, and a pixel
   has the same size either way. Stretching the box would fill the square instead, at up to twice the width. A white
@@ -37,6 +38,7 @@ from medssl.modalities.parts.preparation import Percentiles, check_plane, grey, 
 from medssl.modalities.parts.threshold import otsu
 from medssl.settings import Settings
 
+_SKIN = 0.015  # of the shorter side, around what is brighter than air
 _SIDE = 512  # pixels of the shorter side among which the breast is looked for
 
 
@@ -65,7 +67,7 @@ STRONG = ViewRecipe(
 
 @region.once
 def breast(image: Image, reading: Reading = READING) -> Image:
-    """Return the picture cut to the box around the breast.
+    """Return the picture cut to the box around the breast, air and letters in it black.
 
     Raises:
         DataError: It is a volume or cannot be stored.
@@ -83,7 +85,11 @@ def breast(image: Image, reading: Reading = READING) -> Image:
     ends = zip(region.box(largest), plane.shape, strict=True)
     rows, columns = (slice(part.start * step, min(part.stop * step, n)) for part, n in ends)
     left = math.prod(part.stop - part.start for part in (rows, columns)) / plane.size
-    return region.cut(image, (rows, columns)) if left >= reading.least else image
+    if left < reading.least:
+        return image
+    with_skin = ndimage.binary_fill_holes(ndimage.binary_dilation(largest, iterations=round(_SKIN * min(thin.shape))))
+    within = np.kron(with_skin, np.ones((step, step), dtype=bool))[: plane.shape[0], : plane.shape[1]]
+    return region.cut(replace(image, array=np.where(within, image.array, image.array.min())), (rows, columns))
 
 
 def square(image: Image, reading: Reading = READING) -> Image:

@@ -4,9 +4,9 @@ Every choice and where it comes from:
 
 - Intensities: z-scores inside the head (or body), as MR has no unit and one scanner's volumes differ by orders of
   magnitude; nnU-Net (Isensee et al., Nature Methods 2021) standardises each volume by the voxels that are no
-  background. The head is what lies above Otsu's threshold (1979), its largest connected part, holes filled. Where what lies below
-  is no air (at least a fifth as bright as the rest, as in crops of the brain) all voxels count. -3 to 4 standard
-  deviations become 0 to 65535, or from the darkest voxel where that is nearer. Ours.
+  background. The head is what lies above Otsu's threshold (1979), its largest connected part, holes filled. Where what
+  lies below is no air (at least a fifth as bright as the rest, as in crops of the brain) all voxels count. -3 to 4
+  standard deviations become 0 to 65535, or from the darkest voxel where that is nearer. Ours.
 - Sequences: every volume is standardised alone, so T1, T2, FLAIR and diffusion lie in one range, each with its own
   contrast; `medssl scan` keeps sequences, echoes and time points of a series apart. No view inverts a contrast: that
   would make one sequence of another.
@@ -58,7 +58,7 @@ STRONG = ViewRecipe(
         crop_area=(0.3, 1.0), crop_aspect=(3 / 4, 4 / 3), rotation_degrees=10.0, flip=(0.0, 0.0, 0.5)
     ),
     bias=bias.Settings(probability=0.5, strength=(0.0, 0.3)),
-    ghosting=ghosting.Settings(probability=0.2, strength=(0.05, 0.3)),
+    ghosting=ghosting.Settings(probability=0.2, strength=(0.05, 0.2)),
     tone=tone.Settings(probability=0.8, gamma=(0.7, 1.4), contrast=(0.7, 1.4), brightness=0.1),
     blur=blur.Settings(probability=0.5, sigma=(0.1, 2.0)),
     noise=noise.Settings(probability=0.5, strength=(0.0, 0.05)),

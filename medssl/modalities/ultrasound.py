@@ -11,8 +11,8 @@ Every choice and where it comes from:
   contrast would lift it; gain over depth, as the sliders of the scanner; and speckle as a factor, the noise of coherent
   imaging. (On the logarithmic scale of a display speckle is rather a sum, which would grain the border, too.)
   No blur: resolution is lost with depth, not evenly. No solarising. All amounts are ours, not tuned on any label.
-- Sector mask: the sector is the largest connected part that is brighter than 1/50 of full brightness, gaps of 1 % of a
-  side closed and holes filled; everything outside (letters, scales, rulers, logos, names) becomes black. Where the
+- Sector mask: the sector is the largest connected part that is brighter than 1/50 of full brightness, gaps and lines of
+  2 % of a side aside, holes filled; everything outside (letters, scales, rulers, logos, names) becomes black. Where the
   largest part covers less than a fifth of a side the picture is kept whole. Letters within the sector stay.
 - Stored: the box of the sector, then black to a square, so that angles and circles keep their shape. Colour (Doppler)
   becomes grey. Ours.

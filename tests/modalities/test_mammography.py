@@ -27,7 +27,10 @@ def test_it_is_cut_to_the_breast_whatever_its_side(side: str, dtype: type, high:
     assert abs(cut.shape[1] - 401) <= 2
     assert abs(cut.shape[2] - 151) <= 2
     columns = slice(None, cut.shape[2]) if side == "left" else slice(500 - cut.shape[2], None)
-    assert any(np.array_equal(cut, array[:, top : top + cut.shape[1], columns]) for top in range(75, 85))
+    inside = cut > cut.min()
+    assert inside.mean() > 0.75
+    pieces = (array[:, top : top + cut.shape[1], columns] for top in range(75, 85))
+    assert any(np.array_equal(cut[inside], piece[inside]) for piece in pieces)
 
 
 def test_large_pictures_are_cut_as_well() -> None:

@@ -32,7 +32,7 @@ def lit(plane: np.ndarray, level: float, share: float) -> Box:
 
 
 def largest_part(plane: np.ndarray, level: float, side: int, close: float = 0.01) -> np.ndarray:
-    """Return the largest connected part that lies above a level, gaps closed and holes filled, (rows, columns) bool.
+    """Return the largest connected part above a level, (rows, columns) bool; gaps closed, lines dropped, holes filled.
 
     It is found on a thinned plane, and is as coarse: about 1 / `side` of the shorter side.
 
@@ -40,7 +40,7 @@ def largest_part(plane: np.ndarray, level: float, side: int, close: float = 0.01
         plane: (rows, columns).
         level: Between the least value of the plane and its 99.5th percentile, in [0, 1).
         side: Pixels of the shorter side of the thinned plane.
-        close: Width of the gaps, as a share of the shorter side.
+        close: Half-width of gaps and lines, as a share of the shorter side.
     """
     step = max(1, min(plane.shape) // side)
     thin = ndimage.maximum_filter(plane, step)[::step, ::step] if step > 1 else plane
@@ -48,6 +48,8 @@ def largest_part(plane: np.ndarray, level: float, side: int, close: float = 0.01
     reach = max(1, round(close * min(thin.shape)))
     wide = np.pad(thin > low + level * (high - low), reach)
     shut = ndimage.binary_closing(wide, _ROUND, iterations=reach)[reach:-reach, reach:-reach]
+    thick = ndimage.binary_opening(shut, _ROUND, iterations=reach)  # frames and rulers are thinner than tissue
+    shut &= ndimage.binary_dilation(thick, _ROUND, iterations=3 * reach)  # and the tips of a sector are, too
     parts, count = ndimage.label(shut)
     if count == 0:
         return np.zeros(plane.shape, dtype=bool)

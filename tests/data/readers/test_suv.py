@@ -61,6 +61,7 @@ def test_a_series_that_was_made_later_is_reckoned_from_its_frames() -> None:
         ({"CorrectedImage": ["DECY"]}, "not corrected for attenuation"),
         ({"CorrectedImage": None}, "attenuation and decay"),
         ({"SeriesTime": "150000"}, "start of the scan"),
+        ({"AcquisitionTime": "120500"}, "begins 125 minutes before"),
         ({"Units": None}, "names no unit"),
         ({"Units": "PROPCPS"}, "PROPCPS"),
         ({"Units": "CNTS"}, "counts"),

@@ -21,6 +21,7 @@ from medssl.data.readers.parts.dicom_header import word
 
 SUV = "SUVbw"
 _MOST_HALF_LIVES = 10
+_LONGEST = datetime.timedelta(hours=2)
 _PHILIPS = "Philips PET Private Group"
 _MOMENT = re.compile(r"(\d{8})(\d{2})(\d{2})(\d{2}(?:\.\d{1,6})?)(?:[+-]\d{4})?")
 
@@ -117,6 +118,10 @@ def _scan_start(dataset: Dataset, half_life: float) -> datetime.datetime:
     """Return the start of the scan: of the series, or, where a series was made later, reckoned from this frame."""
     series, frame = _moment(dataset, "Series"), _moment(dataset, "Acquisition")
     if series is not None and frame is not None and series <= frame:
+        if frame - series > _LONGEST:  # as where times were replaced by noon
+            raise _UnknownError(
+                f"the series begins {(frame - series).total_seconds() / 60:.0f} minutes before this frame"
+            )
         return series
     offset, duration = (_positive(dataset.get(name)) for name in ("FrameReferenceTime", "ActualFrameDuration"))
     if frame is None or offset is None or duration is None:
