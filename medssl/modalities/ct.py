@@ -13,8 +13,8 @@ Every choice and where it comes from:
   and 1500 HU wide, soft tissue 40 and 400, bone 400 and 1800; usual settings of workstations), gamma and contrast,
   which act as others, blur (kernel of reconstruction) and noise (dose). The amounts are ours, not tuned on any label.
 - One window for all, instead of the full range, by `reading: {hounsfield: soft_tissue}` in a file of values.
-- Slices: `medssl scan` skips copies of a slice, makes several volumes where each position occurs as often as the others,
-  and leaves other repeats as single slices, with a remark.
+- Slices: `medssl scan` skips copies of a slice, makes several volumes where each position occurs equally often, and
+  leaves other repeats as single slices, with a remark.
 - 48 voxels a side on a CPU, 96 on a GPU, as Tang et al.
 """
 

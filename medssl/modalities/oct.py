@@ -14,8 +14,9 @@ Every choice and where it comes from:
 - Window for sources of more than 8 bits: percentiles 0.1 and 99.9 of each image, so that a few specular reflections
   do not set the scale; narrow because dark fluid and bright drusen are the signal. Ours.
 - Small shifts are those of the crops: their place is drawn. Moving a B-scan beyond its edge would mirror the retina.
-- Flattening is off: it makes depth a row, but a wrong fit bends what is straight, and the shape of the eye is lost. In
-  a file of values `reading: {flatten: true}` turns it on (`parts/flattening.py`).
+- Flattening is off: it makes depth a row, but the shape of the eye is lost, and where lesions hide the brightest layer
+  it may bend what is straight. Of every 36th B-scan of Kermany et al. 16 of 20 came out level, by eye. In a file of
+  values `reading: {flatten: true}` turns it on (`parts/flattening.py`).
 - Size 224, as in RETFound.
 """
 

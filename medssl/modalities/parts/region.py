@@ -97,7 +97,7 @@ def once(find: Callable[..., Image]) -> Callable[..., Image]:
 
     @wraps(find)
     def found(image: Image, *how: Any, **named: Any) -> Image:
-        asked = (how, named)
+        asked = (*how, *named.values())
         if last[0] is not image.array or last[1] != asked:
             last[:] = [image.array, asked, find(image, *how, **named)]
         return last[2]
