@@ -87,7 +87,7 @@ def pretrain(
     """Pretrain a backbone without labels.
 
     Args:
-        modality: Name of a modality, such as "oct".
+        modality: Name of a modality, such as "oct", or a file of values, `my_modality.yaml`.
         method: Name of a method, such as "mae".
         data: A manifest or a folder of images; None for the built-in synthetic cohort.
         backbone: Name of a variant, such as "vit_small"; chosen by the preset if None.
@@ -248,12 +248,13 @@ def _sweep_data(
     """Return manifest, label with its words, and other manifests: as given, else the first run's, else built in."""
     from medssl.data import builtin
     from medssl.evaluation import shifts
+    from medssl.modalities.parts import own
 
     label, *classes = words
     positive, negative = (list(given) if given else None for given in classes)
     others = [str(other) for other in ood or []]
     if data is None and first["data"].get("manifest") is None:
-        made = builtin.cohort(first["modality"], progress=progress)
+        made = builtin.cohort(own.like(first["modality"], first.get("own_modality")), progress=progress)
         unnamed = ood is None or (others and not shifts.split(others)[1])
         elsewhere = [str(made.ood)] if unnamed else []
         return made.manifest, (label or made.label, positive, negative), [*elsewhere, *others]
@@ -274,6 +275,10 @@ def _asked(settings: Mapping[str, Any] | None, **named: Any) -> dict[str, Any]:
     arguments = {name: value for name, value in named.items() if value is not None}
     if data is not None:
         arguments["data"] = {"manifest": str(data)}
+    if str(arguments.get("modality", "")).lower().endswith((".yaml", ".yml")):
+        from medssl.modalities.parts import own
+
+        arguments["modality"], arguments["own_modality"] = own.read(Path(arguments["modality"]))
     asked = united(settings or {}, arguments)
     if isinstance(asked.get("data"), Mapping) and isinstance(asked["data"].get("manifest"), str):
         asked["data"]["manifest"] = str(Path(asked["data"]["manifest"]).absolute())
@@ -296,6 +301,8 @@ def _user(asked: dict[str, Any], base: str | Path | None, folder: Path | None) -
     if folder is not None:
         return presets.chosen_by(runs.settings_to_resume(folder, asked), "settings of the run")
     filed = presets.chosen_by(read(Path(base)), f"{Path(base).name}") if base else {}
+    if "modality" in filed and asked.get("modality", filed["modality"].value) != filed["modality"].value:
+        filed = {name: choice for name, choice in filed.items() if name.partition(".")[0] != presets.OWN}
     return {**filed, **presets.chosen_by(asked, SET_BY_YOU)}
 
 

@@ -8,12 +8,6 @@ import typer
 if TYPE_CHECKING:
     from medssl.data.manifest import Manifest
 
-# By DICOM modality and number of axes. CR and DX are chest films far more often than not; a person decides.
-_MODALITIES = {
-    ("OPT", 2): "oct", ("CR", 2): "cxr", ("DX", 2): "cxr", ("CT", 3): "ct", ("MR", 3): "mr", ("OP", 2): "fundus",
-    ("US", 2): "ultrasound", ("MG", 2): "mammography", ("SM", 2): "histology",
-}  # fmt: skip
-
 
 def command(
     folders: Annotated[
@@ -76,6 +70,9 @@ def _modality(manifest: "Manifest") -> str:
 
     known = discovery.names("modalities")
     images = manifest.usable().table
-    guesses = {_MODALITIES.get(kind) for kind in zip(images["modality"], images["ndim"])}
+    words = set(zip(images["modality"], images["ndim"]))
+    kinds = [discovery.load("modalities", name).MODALITY for name in known]
+    named = {(word, kind.spatial_dims): kind.name for kind in kinds for word in kind.dicom}
+    guesses = {named.get(word) for word in words}
     guess = next(iter(guesses), None)
-    return guess if len(guesses) == 1 and guess in known else f"[{' or '.join(known)}]"
+    return guess if len(guesses) == 1 and guess is not None else f"[{' or '.join(known)}]"

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import math
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,10 +35,14 @@ _EVERY = 50
 
 @dataclass
 class Packed:
-    """What was written: rows of the index in the order of the images, and (sample_id, reason) of what was not."""
+    """What was written: rows of the index in the order of the images, and (sample_id, reason) of what was not.
+
+    `remarks` counts what reading and preparing said of images beyond what the manifest says already.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)
 
 
 def write_images(
@@ -62,7 +67,9 @@ def write_images(
         except (DataError, OSError) as error:
             return str(error)
         about = {"sample_id": row["sample_id"], "pixel_hash": image.pixel_hash()}
-        return pixels, about | {"spacing_mm": list(spacing(image, pixels))}
+        said = "" if pd.isna(row["remarks"]) else row["remarks"]
+        new = [remark for remark in dict.fromkeys(image.remarks) if remark not in said]
+        return pixels, about | {"spacing_mm": list(spacing(image, pixels)), "remarks": new}
 
     with (
         path.open("wb+") as handle,
@@ -74,6 +81,7 @@ def write_images(
                 packed.left_out.append((row["sample_id"], result if isinstance(result, str) else result.reason))
             else:
                 array.append(result[0])
+                packed.remarks.update(result[1].pop("remarks"))
                 packed.rows.append(result[1])
             if progress and (done % _EVERY == 0 or done == total):
                 progress("pack", {"done": done, "total": total, "left_out": len(packed.left_out)})

@@ -35,7 +35,7 @@ from medssl.data.manifest import Manifest
 from medssl.errors import DataError, StorageError
 
 VERSION = 1
-_LOOKED_AT = 100
+_LOOKED_AT, _TOLD = 100, 20
 IMAGES, INDEX, ABOUT = "images.npy", "index.parquet", "store.json"
 Progress = Callable[[str, dict[str, Any]], None]
 
@@ -59,6 +59,7 @@ class Store:
             (pixel hash, made unique among repeated images), `spacing_mm` (of stored pixels, along each axis, NaN
             where unknown), and every column of the manifest, labels included.
         left_out: Images that could not be prepared.
+        remarks: Sentences on how images were prepared, each with their number.
     """
 
     folder: Path
@@ -66,6 +67,7 @@ class Store:
     images: np.ndarray
     index: pd.DataFrame
     left_out: list[LeftOut]
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -107,7 +109,7 @@ def pack(
     Args:
         manifest: The images.
         prepare: Turns an image into (C, *S) uint8 or uint16, always of one shape; raises a `DataError` for an image
-            that cannot be used.
+            that cannot be used, and appends to its `remarks` what a person should know of how it was taken.
         key_parts: What `prepare` depends on, as plain values.
         spacing: The spacing of what was prepared from an image.
         cache: Where stores lie; MEDSSL_CACHE_DIR or `.medssl-store` beside the manifest when None.
@@ -147,7 +149,12 @@ def open_store(folder: Path, manifest: Manifest) -> Store:
     _check_some(folder, images, stored)
     suffixes = ("", "_in_manifest")
     index = stored.merge(manifest.table, on="sample_id", how="left", validate="one_to_one", suffixes=suffixes)
-    return Store(folder, folder.name, images, index, [LeftOut(*entry) for entry in about["left_out"]])
+    return Store(folder, folder.name, images, index, [LeftOut(*entry) for entry in about["left_out"]], _counted(about))
+
+
+def _counted(about: dict[str, Any]) -> tuple[str, ...]:
+    counts = about.get("remarks") or {}
+    return tuple(f"{count} {'image' if count == 1 else 'images'}: {text}" for text, count in counts.items())
 
 
 def _check_some(folder: Path, images: np.ndarray, stored: pd.DataFrame) -> None:
@@ -242,7 +249,8 @@ def _build(
                 fix="Look at the columns `status` and `reason` of the manifest",
             )
         pq.write_table(pa.Table.from_pylist(packed.rows, schema=packing.SCHEMA), temporary / INDEX)
-        about = {"version": VERSION, "key_parts": key_parts, "left_out": packed.left_out}
+        told = dict(packed.remarks.most_common(_TOLD))
+        about = {"version": VERSION, "key_parts": key_parts, "left_out": packed.left_out, "remarks": told}
         files.write_json(temporary / ABOUT, about)
 
 

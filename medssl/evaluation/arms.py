@@ -4,6 +4,7 @@
 what needs no learning at all. Without them a figure says nothing about pretraining.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 from medssl import discovery, files, kept
 from medssl.backbones.weights import WEIGHTS
 from medssl.errors import DataError, SettingsError
+from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
 from medssl.training import runs
 from medssl.training.settings import check
@@ -29,10 +31,11 @@ CHECKPOINTS = {"last": runs.LAST, "best": runs.BEST}
 
 
 class Recipe(NamedTuple):
-    """How a run sees an image: by which modality, at which size."""
+    """How a run sees an image: by which modality, at which size, and the values of one of the user's own as JSON."""
 
     modality: str
     image_size: int
+    own: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,14 @@ class Pretrained:
     @property
     def recipe(self) -> Recipe:
         """How this run sees an image."""
-        return Recipe(self.settings["modality"], int(self.settings["data"]["image_size"]))
+        values = self.settings.get("own_modality")
+        told = json.dumps(values, sort_keys=True) if values else ""
+        return Recipe(self.settings["modality"], int(self.settings["data"]["image_size"]), told)
 
     @property
     def modality(self) -> Modality:
         """The modality with the augmentations of this run."""
-        modality: Modality = discovery.load("modalities", self.settings["modality"]).MODALITY
+        modality = own.named(self.settings["modality"], self.settings.get("own_modality"))
         return modality.with_augment(self.settings.get("augment") or {})
 
     @property

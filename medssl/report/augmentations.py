@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from medssl import discovery
 from medssl.batch import Batch
 from medssl.data.image import Image
 from medssl.data.manifest import Manifest
@@ -16,6 +15,7 @@ from medssl.data.readers import read_image
 from medssl.data.scan import scan
 from medssl.errors import DataError, SettingsError
 from medssl.methods.parts.wish import ViewWish
+from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
 from medssl.report import pictures
 from medssl.report.sheet import Cell
@@ -87,7 +87,7 @@ def show(
 
     Args:
         data: A manifest, a folder of images or an image file.
-        modality: Name of a modality.
+        modality: Name of a modality, or a file of values.
         strength: Name of one of its recipes.
         views: How many.
         seed: As `train.seed` of a run.
@@ -117,10 +117,12 @@ def _recipes(name: str, strength: str, settings: Mapping[str, Any]) -> tuple[Mod
         raise SettingsError(
             f"Setting '{other}' does not change the views of an image", fix=f"Give augment.* or {_SIZE} with --set"
         )
-    kind: Modality = discovery.load("modalities", name).MODALITY
+    kind = own.named(*own.read(Path(name))) if own.is_file(name) else own.named(name)
     kind.recipe(strength)
     augment = settings.get("augment") or {}
-    bare = next((group for group, value in augment.items() if not isinstance(value, Mapping)), None)
+    bare = next(
+        (group for group, value in augment.items() if not isinstance(value, Mapping) and value is not False), None
+    )
     if bare is not None:
         raise SettingsError(f"Setting 'augment.{bare}' is a group of settings, but got {augment[bare]!r}")
     kind = kind.with_augment(augment)

@@ -15,6 +15,7 @@ from medssl.data.loader import Loader
 from medssl.data.manifest import Manifest
 from medssl.data.store import Store, pack
 from medssl.errors import DataError, SettingsError
+from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
 from medssl.settings import Choice, validate
 from medssl.training import checkpoint, estimate, presets, provenance, results, runs
@@ -94,7 +95,7 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
     """
     nobody = presets.Machine("cpu", 1e9)
     first = presets.resolve(user, nobody, images=1000, preset=preset).settings
-    source = open_source(first.data, first.modality, progress)
+    source = open_source(first.data, own.like(first.modality, first.own_modality), progress)
     asked = (user.get(f"train.{name}") for name in ("device", "precision"))
     device = open_device(*("auto" if choice is None else str(choice.value) for choice in asked))
     kind = device.target.type
@@ -118,7 +119,7 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
 
 def modality_of(settings: PretrainSettings) -> Modality:
     """Return the modality with the run's changes to its views."""
-    return discovery.load("modalities", settings.modality).MODALITY.with_augment(settings.augment)
+    return own.named(settings.modality, settings.own_modality).with_augment(settings.augment)
 
 
 def build(settings: PretrainSettings) -> nn.Module:
@@ -129,7 +130,7 @@ def build(settings: PretrainSettings) -> nn.Module:
     """
     modality, family = modality_of(settings), backbones.names()[settings.backbone]
     module = discovery.load("methods", settings.method)
-    own = validate(own_groups(settings.method, settings.backbone)[settings.method], settings.group(settings.method))
+    values = validate(own_groups(settings.method, settings.backbone)[settings.method], settings.group(settings.method))
     with torch.random.fork_rng([]):
         torch.manual_seed(key(settings.train.seed, "weights") >> 1)
         backbone = backbones.build(
@@ -139,7 +140,7 @@ def build(settings: PretrainSettings) -> nn.Module:
             image_size=settings.data.image_size,
             overrides=settings.group(family),
         )
-        return module.Method(backbone, own)
+        return module.Method(backbone, values)
 
 
 def measure(settings: PretrainSettings, device: Device) -> estimate.Cost:
@@ -272,7 +273,7 @@ class Session:
         """What people should know of the images."""
         left_out = self.store.left_out
         first = f"{len(left_out)} images could not be prepared; the first: {left_out[0].reason}" if left_out else None
-        return [*self.selection.remarks, *([first] if first else [])]
+        return [*self.selection.remarks, *self.store.remarks, *([first] if first else [])]
 
     def conclude(self) -> None:
         """Write what a finished run holds: backbones, samples to look at, and the closed record."""

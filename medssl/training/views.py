@@ -9,7 +9,21 @@ from typing import Any
 
 import torch
 
-from medssl.augment import bias, blur, colour, depth_gain, geometry, noise, speckle, stain, standardise, tone
+from medssl.augment import (
+    bias,
+    blur,
+    colour,
+    depth_gain,
+    equalise,
+    geometry,
+    ghosting,
+    noise,
+    speckle,
+    stain,
+    standardise,
+    tone,
+    window,
+)
 from medssl.batch import Batch
 from medssl.chance import Chance, key
 from medssl.methods.parts.wish import ViewWish
@@ -18,8 +32,11 @@ from medssl.modalities.parts.modality import Modality
 # The operations after the geometry, in order; each stands in a recipe under the name of its file.
 _ON_VALUES = {
     "bias": bias,
+    "ghosting": ghosting,
     "stain": stain,
     "colour": colour,
+    "window": window,
+    "equalise": equalise,
     "tone": tone,
     "depth_gain": depth_gain,
     "blur": blur,

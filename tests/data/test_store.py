@@ -319,3 +319,16 @@ def test_a_file_written_over_is_refused_at_opening(manifest: Manifest) -> None:
     (store.folder / "images.npy").write_bytes(content[:128] + b"\xff" * (len(content) - 128))
     with pytest.raises(DataError, match=r"sample s\d is not what was packed"):
         pack(manifest, corner, PARTS)
+
+
+def test_what_preparing_says_is_counted_and_kept(manifest: Manifest) -> None:
+    def remarking(image: Image) -> np.ndarray:
+        if image.array[0, 0, 0] >= 0:
+            image.remarks.extend(["taken with a pinch of salt"] * 2)
+        return corner(image)
+
+    told = ("5 images: taken with a pinch of salt",)
+    assert pack(manifest, remarking, PARTS).remarks == told
+    assert pack(manifest, refuse_to_pack, PARTS).remarks == told
+    known = manifest.with_table(manifest.table.assign(remarks="taken with a pinch of salt; and more"))
+    assert pack(known, remarking, {**PARTS, "other": 1}).remarks == ()

@@ -33,9 +33,11 @@ from medssl.data.readers.parts.dicom_header import (
 )
 from medssl.data.readers.parts.dicom_rows import spacing_of
 from medssl.data.readers.parts.planes import affine, plane_of, steps, tilted
+from medssl.data.readers.parts.suv import Uptake, uptake
 from medssl.errors import DataError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SAME = 1e-4  # relative difference of two factors that are one
 _INTEGERS = (np.uint8, np.uint16, np.int16, np.int32, np.int64)
 _ONE_AT_A_TIME = threading.Lock()  # a lazily opened file has one position
 
@@ -69,8 +71,10 @@ def read_plane(path: Path, frame: int | None) -> Image:
     array, remarks = channels_first(values)
     provenance = _provenance(path, dataset, frame, decoder, rescale)
     array = _finished(array, dataset, rescale, provenance)
-    units = None if provenance["inverted"] or array.shape[0] > 1 else rescale.units
-    return Image(array, spacing, None, units, provenance, [*([remark] if remark else []), *remarks])
+    told = uptake_of(dataset, rescale)
+    known = not provenance["inverted"] and array.shape[0] == 1
+    remarks = [text for text in (remark, *remarks, told.remark) if text]
+    return Image(array, spacing, None, told.units if known else None, provenance, remarks, told.scales if known else {})
 
 
 def read_volume(path: Path) -> Image:
@@ -95,8 +99,11 @@ def read_volume(path: Path) -> Image:
     provenance = _provenance(path, dataset, None, "highdicom", rescale)
     array = _invert_if_needed(np.asarray(volume.array)[None], dataset, rescale, provenance)
     spacing = tuple(float(s) for s in volume.spacing)
-    units = None if provenance["inverted"] else rescale.units
-    return Image(array, spacing, _LPS_TO_RAS @ volume.affine, units, provenance)
+    told, known = uptake_of(dataset, rescale), not provenance["inverted"]
+    remarks, scales = [told.remark] if told.remark else [], told.scales if known else {}
+    return Image(
+        array, spacing, _LPS_TO_RAS @ volume.affine, told.units if known else None, provenance, remarks, scales
+    )
 
 
 def read_stack(paths: Sequence[Path]) -> Image:
@@ -135,7 +142,25 @@ def read_stack(paths: Sequence[Path]) -> Image:
         first.units if len({image.units for image in slices}) == 1 else None,
         {**first.provenance, "slices": len(slices), "last": str(paths[-1])},
         remarks,
+        _common([image.scales for image in slices], remarks),
     )
+
+
+def _common(scales: Sequence[dict[str, float]], remarks: list[str]) -> dict[str, float]:
+    """Return the factors that all slices share; says where they differ."""
+    first = scales[0]
+    if any(each.keys() != first.keys() for each in scales):
+        remarks.append("SUV is unknown: some slices do not give it")
+        return {}
+    if any(abs(each[unit] / first[unit] - 1) > _SAME for each in scales for unit in first):
+        remarks.append("SUV is unknown: slices give different factors")
+        return {}
+    return first
+
+
+def uptake_of(dataset: Dataset, rescale: Rescale) -> Uptake:
+    """Return what rescaled values are, and what they can be turned into; more than the unit for PET only."""
+    return uptake(dataset) if dataset.get("Modality") == "PT" else Uptake(rescale.units, {}, None)
 
 
 def rescale_of(dataset: Dataset, frame: int) -> Rescale:
