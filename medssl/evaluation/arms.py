@@ -4,6 +4,7 @@
 what needs no learning at all. Without them a figure says nothing about pretraining.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,15 @@ CHECKPOINTS = {"last": runs.LAST, "best": runs.BEST}
 
 
 class Recipe(NamedTuple):
-    """How a run sees an image: by which modality, at which size."""
+    """How a run sees an image: by which modality, at which size, after which MONAI transforms (JSON)."""
 
     modality: str
     image_size: int
+    transforms: str = "[]"
+
+    def identity(self) -> list[Any]:
+        """Return it as plain values for a key; transforms only where there are any."""
+        return [self.modality, self.image_size, *([self.transforms] if self.transforms != "[]" else [])]
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,9 @@ class Pretrained:
     @property
     def recipe(self) -> Recipe:
         """How this run sees an image."""
-        return Recipe(self.settings["modality"], int(self.settings["data"]["image_size"]))
+        data = self.settings["data"]
+        transforms = json.dumps(data.get("transforms") or [], sort_keys=True)
+        return Recipe(self.settings["modality"], int(data["image_size"]), transforms)
 
     @property
     def modality(self) -> Modality:

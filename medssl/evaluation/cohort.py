@@ -1,5 +1,6 @@
 """A cohort: the labelled images of one manifest, packed as every arm wants to see them."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,10 +12,11 @@ from medssl import discovery
 from medssl.data.labels import BinaryLabel, binary_label, fold
 from medssl.data.manifest import Manifest
 from medssl.data.splits import patient_keys, with_patients_known
-from medssl.data.store import Store, pack
+from medssl.data.store import Store
 from medssl.errors import DataError
 from medssl.evaluation.arms import Recipe
 from medssl.modalities.parts.modality import Modality
+from medssl.modalities.parts.storing import stored
 from medssl.transfer.examples import Examples
 
 Progress = Callable[[str, dict[str, Any]], None]
@@ -69,7 +71,8 @@ class Cohort:
 
 def modality_of(recipe: Recipe) -> Modality:
     """Return the modality of a recipe."""
-    return discovery.load("modalities", recipe.modality).MODALITY
+    modality: Modality = discovery.load("modalities", recipe.modality).MODALITY
+    return modality.with_transforms(json.loads(recipe.transforms))
 
 
 def labelled(manifest: Manifest, spec: LabelSpec) -> tuple[Manifest, BinaryLabel]:
@@ -167,14 +170,7 @@ def gather(
 
 
 def _packed(manifest: Manifest, recipe: Recipe, progress: Progress) -> Store:
-    modality = modality_of(recipe)
-    return pack(
-        manifest.usable(),
-        lambda image: modality.prepare(image, recipe.image_size),
-        modality.key_parts(recipe.image_size),
-        spacing=modality.stored_spacing,
-        progress=progress,
-    )
+    return stored(manifest, modality_of(recipe), recipe.image_size, progress)
 
 
 def _places(store: Store, sample_ids: pd.Series) -> np.ndarray:

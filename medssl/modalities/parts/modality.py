@@ -1,6 +1,6 @@
 """What a modality is: how its intensities and geometry are read, how its views are made, what it recommends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from medssl.augment.tone import Settings as Tone
 from medssl.data.image import Image
 from medssl.data.packing import stretched
 from medssl.errors import SettingsError, unknown_name
+from medssl.modalities.parts.monai_transforms import apply, check
 from medssl.settings import Choice, Settings, merged, validate
 
 
@@ -50,6 +51,7 @@ class Modality:
         views: Recipes by strength, "weak" and "strong".
         stored_spacing: `stored_spacing(image, stored)` returns the spacing of what `prepare` made of an image.
         recommends: Settings of methods as "method.setting", each with its source.
+        transforms: MONAI transforms by name that an image goes through before `prepare`, see `monai_transforms`.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Modality:
     views: dict[str, ViewRecipe]
     stored_spacing: Callable[[Image, np.ndarray], tuple[float, ...]] = stretched
     recommends: dict[str, Choice] = field(default_factory=dict)
+    transforms: tuple[Mapping[str, Any], ...] = ()
 
     def recipe(self, strength: str) -> ViewRecipe:
         """Return the recipe of that strength.
@@ -92,6 +95,26 @@ class Modality:
             views[strength] = validate(ViewRecipe, values, where="augment")
         return replace(self, views=views)
 
+    def with_transforms(self, transforms: Sequence[Mapping[str, Any]]) -> "Modality":
+        """Return the modality with more MONAI transforms after its own, each checked.
+
+        Raises:
+            SettingsError: One is unknown, draws at random, or has wrong arguments.
+        """
+        if not transforms:
+            return self
+        check(transforms, self.spatial_dims)
+        return replace(self, transforms=(*self.transforms, *transforms))
+
+    def before(self, image: Image) -> Image:
+        """Return an image after the MONAI transforms, which `prepare` takes; the image itself where there are none.
+
+        Raises:
+            DataError: A transform cannot be applied to this image.
+        """
+        return apply(image, self.transforms) if self.transforms else image
+
     def key_parts(self, size: int) -> dict[str, Any]:
         """Return what, beside the manifest, decides the pixels of a store."""
-        return {"modality": self.name, "size": size, **self.preparation}
+        after = {"transforms": [dict(one) for one in self.transforms]} if self.transforms else {}
+        return {"modality": self.name, "size": size, **self.preparation, **after}

@@ -5,6 +5,7 @@ from PIL import Image as Picture
 
 from medssl.data.image import Image
 from medssl.errors import DataError
+from medssl.modalities.parts.monai_transforms import SHARE
 
 # ITU-R BT.601 luma, as in Pillow's "L" mode.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -27,7 +28,7 @@ def grey_square(image: Image, size: int, percentiles: tuple[float, float]) -> np
         DataError: It is a volume, or empty, has another number of channels, or values that are not finite.
     """
     check_plane(image)
-    return _stored(_grey(image.array)[None], size, percentiles)
+    return _stored(_grey(image.array)[None], size, _window(image, percentiles))
 
 
 def colour_square(image: Image, size: int, percentiles: tuple[float, float]) -> np.ndarray:
@@ -46,13 +47,18 @@ def colour_square(image: Image, size: int, percentiles: tuple[float, float]) -> 
     """
     check_plane(image)
     planes = image.array[:3] if len(image.array) > 1 else np.repeat(image.array, 3, axis=0)
-    return _stored(planes, size, percentiles)
+    return _stored(planes, size, _window(image, percentiles))
 
 
-def _stored(planes: np.ndarray, size: int, percentiles: tuple[float, float]) -> np.ndarray:
+def _window(image: Image, percentiles: tuple[float, float]) -> tuple[float, float] | None:
+    """Return the percentiles, or None where the values are shares of full intensity already."""
+    return None if image.units == SHARE else percentiles
+
+
+def _stored(planes: np.ndarray, size: int, percentiles: tuple[float, float] | None) -> np.ndarray:
     if planes.dtype == np.uint8:
         return np.stack([_resized(plane, size) for plane in planes])
-    low, high = np.percentile(planes, percentiles)
+    low, high = (0.0, 1.0) if percentiles is None else np.percentile(planes, percentiles)
     windowed = (planes.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-12))
     resized = np.stack([_resized(plane, size) for plane in windowed.clip(0, 1)])
     return np.rint(resized.clip(0, 1) * 65535).astype(np.uint16)
