@@ -98,13 +98,17 @@ class Images:
         """Return which shard an image lies in, from 0."""
         return int(np.searchsorted(self.starts, row % len(self), side="right")) - 1
 
-    def boxes(self, rows: np.ndarray, corners: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    def boxes(
+        self, rows: np.ndarray, corners: np.ndarray, size: Sequence[int], out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return a part of each image, all of one size; nothing else of the images is read.
 
         Args:
             rows: (M,) places of images, repeats allowed.
             corners: (M, D) first pixel along each spatial axis.
             size: Pixels along each spatial axis.
+            out: What to fill, (M, C, *size) of the type of the images; used again for every batch it halves the time,
+                since the system fills each page of new memory with zeros first.
 
         Returns:
             (M, C, *size) of the type of the images.
@@ -115,10 +119,10 @@ class Images:
         ends = np.asarray(corners) + np.asarray(size)
         if np.any(np.asarray(corners) < 0) or np.any(ends > np.asarray(self.shape[2:])):
             raise IndexError(f"a box of {tuple(size)} leaves an image of {self.shape[2:]}")
-        result = np.empty((len(rows), self.shape[1], *size), self.dtype)
-        for out, row, corner, end in zip(result, rows, np.asarray(corners).tolist(), ends.tolist(), strict=True):
+        result = np.empty((len(rows), self.shape[1], *size), self.dtype) if out is None else out
+        for box, row, corner, end in zip(result, rows, np.asarray(corners).tolist(), ends.tolist(), strict=True):
             part = self.stored(int(row))[(slice(None), *map(slice, corner, end))]
-            out[...] = part if part.dtype == self.dtype else widened(part)
+            box[...] = part if part.dtype == self.dtype else widened(part)
         return result
 
     def _wide(self, pixels: np.ndarray) -> np.ndarray:
