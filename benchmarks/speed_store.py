@@ -4,9 +4,9 @@
 
 Volumes of 256 x 256 x 160 voxels are made here: smooth structure with noise of a few HU and air around, so that they
 compress about as a CT does. Each contestant gives patches as a training takes them: MONAI's lists give float32 tensors
-scaled to 0..1, medssl's store 16-bit integers that become float on the device; `as float` makes them float32 here. medssl
-fills one buffer again and again unless `new memory` says otherwise; `views` copies as little as CacheDataset with
-`copy_cache=False`, whose patches are views of its volumes; `batch` copies them into a batch.
+scaled to 0..1, medssl's store 16-bit integers that become float on the device; `as float` makes them float32 here.
+medssl fills one buffer again and again unless `new memory` says otherwise; `views` copies as little as CacheDataset
+with `copy_cache=False`, whose patches are views of its volumes; `batch` copies them into a batch.
 All files lie in the page cache, times are CPU time.
 """
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from medssl import settings as base
+from medssl.augment.parts import trilinear
 from medssl.augment.parts.ranges import PositiveRange, Probability
 from medssl.augment.parts.samples import Parameters, tensor
 from medssl.chance import Chance
@@ -215,8 +216,11 @@ def warp(
     """Resample once: float images (B, C, *spatial), matrix (B, D, D + 1) -> (B, C, *size).
 
     On a CPU few images at a time, copied so that they lie in its cache with their points: a warp reads an image in odd
-    order, which takes twice as long from the third cache.
+    order, which takes twice as long from the third cache. Volumes are read by `parts.trilinear` there.
     """
+    if not nearest and trilinear.can_read(images):
+        bend = None if displacement is None else _bend(displacement.float(), size)
+        return trilinear.read(images, _lines(to_image.cpu().double(), size)[::-1], size, bend)
     lines = _lines(to_image.to(images.device, torch.float32), size)
     mode = "nearest" if nearest else "bilinear"
     result = images.new_empty(*images.shape[:2], *size)

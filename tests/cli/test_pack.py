@@ -47,11 +47,14 @@ def stores(manifest: Path) -> list[Path]:
     return [path for path in (manifest.parent / files.STORES).iterdir() if path.is_dir()]
 
 
+TINY = (
+    "train.epochs=1 train.batch_size=4 train.workers=0 vit.patch_size=4 vit.width=32 vit.depth=1 vit.heads=2 "
+    "mae.decoder_width=32 mae.decoder_depth=1 mae.decoder_heads=2"
+)
+
+
 def pretrain(data: Path, out: Path, *more: str) -> Result:
-    sets = "train.epochs=1 train.batch_size=4 train.workers=0 vit.patch_size=4 vit.width=32 vit.depth=1 vit.heads=2 mae.decoder_width=32"
-    words = [
-        word for one in (*sets.split(), "mae.decoder_depth=1", "mae.decoder_heads=2", *more) for word in ("--set", one)
-    ]
+    words = [word for one in (*TINY.split(), *more) for word in ("--set", one)]
     return run("pretrain", "--modality", "oct", "--method", "mae", "--data", data, "-o", out, *words)
 
 
