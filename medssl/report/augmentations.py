@@ -12,6 +12,7 @@ from medssl import discovery
 from medssl.batch import Batch
 from medssl.data.image import Image
 from medssl.data.manifest import Manifest
+from medssl.data.packing import occupied
 from medssl.data.readers import read_image
 from medssl.data.scan import scan
 from medssl.errors import DataError, SettingsError
@@ -104,6 +105,7 @@ def show(
     chosen, image, stored, passed = _first(manifest, row, kind, size)
     sample = str(manifest.table["sample_id"].iloc[chosen])
     batch = Batch(torch.tensor(stored)[None], [sample], [None], [image.pixel_hash()])
+    batch.occupied = torch.tensor(occupied(stored), dtype=torch.float64).reshape(1, -1, 2)
     drawn = sample_views(batch, [ViewWish(views, strength)], kind, seed, epoch=0)
     made = [view[0] for view in apply_views(batch.image, drawn)]
     return Shown(sample, chosen + 1, passed, plain_view(batch, kind)[0], made, drawn)
