@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from medssl.data.store import Store
+    from medssl.data.verify import Checked
     from medssl.evaluation.sweep import Sweep
     from medssl.settings import Choice
     from medssl.training.pretraining import Prepared
@@ -127,6 +129,61 @@ def pretrain(
     if not dry_run:
         _train(folder, prepared, request, resume=resume, progress=progress)
     return Run(folder)
+
+
+def pack(
+    data: str | Path,
+    modality: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Store:
+    """Make the packed store ahead of training: the one that `pretrain` would make, so that it finds it.
+
+    Args:
+        data: A manifest or a folder of images.
+        modality: Name of a modality, such as "ct".
+        settings: Settings of `data`, as `pretrain` takes them; image_size is chosen for this machine if not among them.
+        cache: Where stores lie; MEDSSL_CACHE_DIR or beside the manifest if None. A folder of images is only read, so
+            it needs one of the first two.
+        progress: Told of the packing.
+
+    Raises:
+        SettingsError: A name or value is wrong, or there is no place for the store of a folder.
+        DataError: The images cannot be used.
+        StorageError: The place cannot be written.
+    """
+    from medssl.training.packing import pack as packed
+
+    return packed(Path(data), modality, settings or {}, Path(cache) if cache else None, progress)
+
+
+def verify(path: str | Path, *, repair: bool = False, progress: Progress | None = None) -> list[Checked]:
+    """Look for flipped bits in a store, in the stores of a manifest, or in a run and its stores.
+
+    Args:
+        path: A store, a folder of stores, a manifest or a run.
+        repair: Remove damaged stores; they are packed anew from their images when they are needed next.
+        progress: Told how far it is: "verify" with `done` and `total`.
+
+    Returns:
+        What was found in each folder; `damage` is empty where it is whole.
+
+    Raises:
+        DataError: There is nothing that can be verified.
+    """
+    from medssl.data import verify as checking
+    from medssl.training.verified import folders
+
+    found = []
+    places = folders(Path(path))
+    for done, place in enumerate(places, start=1):
+        found.append(checking.check(place) if checking.is_store(place) else checking.check_listed(place))
+        _tell(progress, "verify", done=done, total=len(places))
+        if repair and found[-1].damage and checking.is_store(place):
+            checking.remove(place)
+    return found
 
 
 def sweep(

@@ -137,7 +137,20 @@ def _options(
 
 
 def _order(name: str) -> tuple[int, str]:
-    steps = ["doctor", "phantom", "scan", "inspect", "show_augment", "pretrain", "sweep", "report", "run", "data"]
+    steps = [
+        "doctor",
+        "phantom",
+        "scan",
+        "inspect",
+        "show_augment",
+        "pack",
+        "verify",
+        "pretrain",
+        "sweep",
+        "report",
+        "run",
+        "data",
+    ]
     return (steps.index(name) if name in steps else len(steps), name)
 
 

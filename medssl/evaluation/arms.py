@@ -31,11 +31,24 @@ CHECKPOINTS = {"last": runs.LAST, "best": runs.BEST}
 
 
 class Recipe(NamedTuple):
-    """How a run sees an image: by which modality, at which size, and the values of one of the user's own as JSON."""
+    """How a run sees an image.
+
+    Attributes:
+        modality: By which modality.
+        image_size: At which size.
+        own: The values of a modality of the user's own as JSON; empty for one of ours.
+        transforms: MONAI transforms that come first, as JSON.
+    """
 
     modality: str
     image_size: int
     own: str = ""
+    transforms: str = "[]"
+
+    def identity(self) -> list[Any]:
+        """Return it as plain values for a key; what is not set is left out."""
+        set_ones = [value for value, unset in ((self.own, ""), (self.transforms, "[]")) if value != unset]
+        return [self.modality, self.image_size, *set_ones]
 
 
 @dataclass(frozen=True)
@@ -71,9 +84,10 @@ class Pretrained:
     @property
     def recipe(self) -> Recipe:
         """How this run sees an image."""
-        values = self.settings.get("own_modality")
+        data, values = self.settings["data"], self.settings.get("own_modality")
         told = json.dumps(values, sort_keys=True) if values else ""
-        return Recipe(self.settings["modality"], int(self.settings["data"]["image_size"]), told)
+        transforms = json.dumps(data.get("transforms") or [], sort_keys=True)
+        return Recipe(self.settings["modality"], int(data["image_size"]), told, transforms)
 
     @property
     def modality(self) -> Modality:

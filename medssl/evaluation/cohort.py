@@ -11,11 +11,12 @@ import pandas as pd
 from medssl.data.labels import BinaryLabel, binary_label, fold
 from medssl.data.manifest import Manifest
 from medssl.data.splits import patient_keys, with_patients_known
-from medssl.data.store import Store, pack
+from medssl.data.store import Store
 from medssl.errors import DataError
 from medssl.evaluation.arms import Recipe
 from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
+from medssl.modalities.parts.storing import stored
 from medssl.transfer.examples import Examples
 
 Progress = Callable[[str, dict[str, Any]], None]
@@ -70,7 +71,8 @@ class Cohort:
 
 def modality_of(recipe: Recipe) -> Modality:
     """Return the modality of a recipe."""
-    return own.named(recipe.modality, json.loads(recipe.own) if recipe.own else None)
+    modality = own.named(recipe.modality, json.loads(recipe.own) if recipe.own else None)
+    return modality.with_transforms(json.loads(recipe.transforms))
 
 
 def labelled(manifest: Manifest, spec: LabelSpec) -> tuple[Manifest, BinaryLabel]:
@@ -169,14 +171,7 @@ def gather(
 
 
 def _packed(manifest: Manifest, recipe: Recipe, progress: Progress) -> Store:
-    modality = modality_of(recipe)
-    return pack(
-        manifest.usable(),
-        lambda image: modality.prepare(image, recipe.image_size),
-        modality.key_parts(recipe.image_size),
-        spacing=modality.stored_spacing,
-        progress=progress,
-    )
+    return stored(manifest, modality_of(recipe), recipe.image_size, progress)
 
 
 def _places(store: Store, sample_ids: pd.Series) -> np.ndarray:

@@ -28,6 +28,7 @@ from medssl.augment import blur, geometry, noise, tone, window
 from medssl.data.image import Image
 from medssl.errors import DataError
 from medssl.modalities.parts.modality import Modality, ViewRecipe
+from medssl.modalities.parts.monai_transforms import SHARE
 from medssl.modalities.parts.volumes import cube, require_volume, spacing_of_cube
 from medssl.settings import Choice, Settings
 
@@ -79,7 +80,7 @@ def prepare(image: Image, size: int, reading: Reading = READING) -> np.ndarray:
         DataError: It is a plane, has several channels, its spacing is unknown, or its values are not HU.
     """
     require_volume(image)
-    if image.units not in (None, "HU"):
+    if image.units not in (None, "HU", SHARE):
         raise DataError(f"Expected Hounsfield units, but the values of this volume are in {image.units}")
     if image.units is None and image.array.min() > _ONLY_HU:
         raise DataError(

@@ -186,6 +186,12 @@ def _size_layer(machine: Machine, spatial_dims: int) -> dict[str, Choice]:
     }
 
 
+def stored_size(modality: str, machine: Machine) -> Choice:
+    """Return the side of a stored image that is chosen for this machine where nobody says."""
+    dims = discovery.load("modalities", modality).MODALITY.spatial_dims
+    return _size_layer(machine, dims)["data.image_size"]
+
+
 def _plane_layer(machine: Machine) -> dict[str, Choice]:
     if machine.kind == "cpu":
         why = f"CPU with {machine.cores} cores: minutes, not days"

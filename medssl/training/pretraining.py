@@ -13,10 +13,11 @@ from medssl.batch import Batch
 from medssl.chance import Chance, key
 from medssl.data.loader import Loader
 from medssl.data.manifest import Manifest
-from medssl.data.store import Store, pack
+from medssl.data.store import Store
 from medssl.errors import DataError, SettingsError
 from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
+from medssl.modalities.parts.storing import stored
 from medssl.settings import Choice, validate
 from medssl.training import checkpoint, estimate, presets, provenance, results, runs
 from medssl.training.device import Device, memory_bytes, open_device
@@ -119,7 +120,8 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
 
 def modality_of(settings: PretrainSettings) -> Modality:
     """Return the modality with the run's changes to its views."""
-    return own.named(settings.modality, settings.own_modality).with_augment(settings.augment)
+    modality = own.named(settings.modality, settings.own_modality)
+    return modality.with_transforms(settings.data.transforms).with_augment(settings.augment)
 
 
 def build(settings: PretrainSettings) -> nn.Module:
@@ -222,7 +224,7 @@ class Session:
         """Pack the images, build everything, and take up the newest checkpoint."""
         settings, device = prepared.settings, prepared.device
         modality = modality_of(settings)
-        store = _packed(prepared.source.manifest, modality, settings.data.image_size, progress)
+        store = stored(prepared.source.manifest, modality, settings.data.image_size, progress)
         selection = select(prepared.source, store.index)
         if device.rank == 0:
             results.write_images_used(folder, selection.table())
@@ -300,16 +302,6 @@ def plan_of(settings: PretrainSettings, loader: Loader) -> Plan:
         clip_norm=train.clip_norm,
         seed=train.seed,
         check_every=1 if train.device == "cpu" or not torch.cuda.is_available() else train.log_every,
-    )
-
-
-def _packed(manifest: Manifest, modality: Modality, size: int, progress: Progress | None) -> Store:
-    return pack(
-        manifest,
-        lambda image: modality.prepare(image, size),
-        modality.key_parts(size),
-        spacing=modality.stored_spacing,
-        progress=progress,
     )
 
 

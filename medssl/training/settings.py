@@ -30,6 +30,9 @@ class DataSettings(Settings):
     where: str | None = Field(default=None, description="pandas query over the manifest's columns")
     holdout: float = Field(default=0.3, ge=0, lt=1, description="share of patients kept for tests; 0 uses all images")
     image_size: int = Field(default=64, ge=8, description="pixels along each side of a view")
+    transforms: list[dict[str, Any]] = Field(
+        default_factory=list, description="MONAI transforms by name, done to every image before it is stored"
+    )
 
 
 class TrainSettings(Settings):
@@ -92,6 +95,8 @@ def check(values: Mapping[str, Any]) -> PretrainSettings:
         raise SettingsError(f"Setting 'own_modality' is a group, but got {own_modality!r}")
     check_names(values["modality"], values["method"], values["backbone"], own_modality)
     settings = _typed(values)
+    if settings.data.transforms:
+        discovery.load("modalities", settings.modality).MODALITY.with_transforms(settings.data.transforms)
     kinds = own_groups(settings.method, settings.backbone)
     for name, own in (settings.model_extra or {}).items():
         if name not in kinds:

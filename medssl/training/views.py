@@ -80,18 +80,23 @@ def make_views(
 def sample_views(batch: Batch, wish: list[ViewWish], modality: Modality, seed: int, epoch: int) -> list[ViewParameters]:
     """Draw the parameters of every view of a batch: what `make_views` applies.
 
+    Crop boxes stay where the store found more than padding and air (`Batch.occupied`), so that a volume of few slices
+    is not shown by its empty ends.
+
     Returns:
         A view: `strength`, `size` (None: as stored) and, under the name of each operation, its parameters, (B, ...)
         float64 tensors.
     """
     spatial_dims = batch.image.ndim - 2
+    occupied = None if batch.occupied is None else batch.occupied.numpy()
     wishes = [one for one in wish for _ in range(one.count)]
     views = []
     for number, one in enumerate(wishes):
         recipe = modality.recipe(one.strength)
         chance = Chance([key(seed, epoch, content, "view", number) for content in batch.content])
         view: ViewParameters = {"strength": one.strength, "size": one.size}
-        for name, operation in {"geometry": geometry, **_ON_VALUES}.items():
+        view["geometry"] = geometry.sample(chance.spawn("geometry"), recipe.geometry, spatial_dims, occupied)
+        for name, operation in _ON_VALUES.items():
             view[name] = operation.sample(chance.spawn(name), getattr(recipe, name), spatial_dims)
         views.append(view)
     return views

@@ -1,6 +1,6 @@
 """What a modality is: how its intensities and geometry are read, how its views are made, what it recommends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from medssl.augment.window import Settings as Window
 from medssl.data.image import Image
 from medssl.data.packing import stretched
 from medssl.errors import SettingsError, unknown_name
+from medssl.modalities.parts.monai_transforms import apply, check
 from medssl.settings import Choice, Settings, merged, validate
 
 
@@ -58,6 +59,7 @@ class Modality:
         recommends: Settings of methods as "method.setting", each with its source.
         dicom: Words of the DICOM attribute Modality whose images are of this kind more often than not.
         like: The modality that a user's file starts from; its own name for one of a file here.
+        transforms: MONAI transforms by name that an image goes through before `prepare`, see `monai_transforms`.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Modality:
     recommends: dict[str, Choice] = field(default_factory=dict)
     dicom: tuple[str, ...] = ()
     like: str = ""
+    transforms: tuple[Mapping[str, Any], ...] = ()
 
     def recipe(self, strength: str) -> ViewRecipe:
         """Return the recipe of that strength.
@@ -103,9 +106,29 @@ class Modality:
             views[strength] = validate(ViewRecipe, values, where="augment")
         return replace(self, views=views)
 
+    def with_transforms(self, transforms: Sequence[Mapping[str, Any]]) -> "Modality":
+        """Return the modality with more MONAI transforms after its own, each checked.
+
+        Raises:
+            SettingsError: One is unknown, draws at random, or has wrong arguments.
+        """
+        if not transforms:
+            return self
+        check(transforms, self.spatial_dims)
+        return replace(self, transforms=(*self.transforms, *transforms))
+
+    def before(self, image: Image) -> Image:
+        """Return an image after the MONAI transforms, which `prepare` takes; the image itself where there are none.
+
+        Raises:
+            DataError: A transform cannot be applied to this image.
+        """
+        return apply(image, self.transforms) if self.transforms else image
+
     def key_parts(self, size: int) -> dict[str, Any]:
         """Return what, beside the manifest, decides the pixels of a store: alike for all that differ in views only."""
-        return {"modality": self.like or self.name, "size": size, **self.preparation}
+        after = {"transforms": [dict(one) for one in self.transforms]} if self.transforms else {}
+        return {"modality": self.like or self.name, "size": size, **self.preparation, **after}
 
 
 def _without(augment: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Values(Settings):
         reading: How intensities are read.
         augment: Changes to the views.
         recommends: Settings of a run, by dotted name or nested.
+        transforms: MONAI transforms by name that an image goes through before it is packed.
     """
 
     like: str
@@ -48,6 +49,7 @@ class Values(Settings):
     reading: dict[str, Any] = Field(default_factory=dict)
     augment: dict[str, Any] = Field(default_factory=dict)
     recommends: dict[str, Any] = Field(default_factory=dict)
+    transforms: tuple[dict[str, Any], ...] = ()
 
 
 def is_file(modality: str) -> bool:
@@ -74,7 +76,7 @@ def named(name: str, own: Mapping[str, Any] | None = None) -> Modality:
     module = discovery.load("modalities", values.like)
     base = _read_otherwise(module, values) if values.reading else module.MODALITY
     changes = {"name": name, "like": values.like, "title": values.title or base.title, "size": values.size or base.size}
-    return replace(base, **changes).with_augment(values.augment)
+    return replace(base, **changes).with_transforms(values.transforms).with_augment(values.augment)
 
 
 def _read_otherwise(module: Any, values: Values) -> Modality:

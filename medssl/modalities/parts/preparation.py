@@ -9,6 +9,7 @@ from pydantic import AfterValidator
 from medssl.augment.parts.ranges import Range
 from medssl.data.image import Image
 from medssl.errors import DataError
+from medssl.modalities.parts.monai_transforms import SHARE
 
 
 def _percentiles(value: tuple[float, float]) -> tuple[float, float]:
@@ -45,7 +46,7 @@ def grey_square(
     check_plane(image)
     if len(image.array) > 1 and not _equal_channels(image.array):
         image.remarks.append("colour picture in a modality of one channel: made grey")
-    return _stored(grey(image.array)[None], size, percentiles, limits)
+    return _stored(grey(image.array)[None], size, percentiles, _limits(image, limits))
 
 
 def colour_square(image: Image, size: int, percentiles: tuple[float, float]) -> np.ndarray:
@@ -66,7 +67,12 @@ def colour_square(image: Image, size: int, percentiles: tuple[float, float]) -> 
     if len(image.array) == 1:
         image.remarks.append("grey picture in a modality of colour: three equal channels")
     planes = image.array[:3] if len(image.array) > 1 else np.repeat(image.array, 3, axis=0)
-    return _stored(planes, size, percentiles)
+    return _stored(planes, size, percentiles, _limits(image, None))
+
+
+def _limits(image: Image, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the window that is given, or that of values which are shares of full intensity already."""
+    return (0.0, 1.0) if image.units == SHARE else limits
 
 
 def _stored(
