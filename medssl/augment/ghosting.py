@@ -36,14 +36,15 @@ class Settings(base.Settings):
 
 
 def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Parameters:
-    """Draw `strength` (0 for views left alone), `distance`, `axis` (0 for the first) and `phase` in radians, (B,)."""
+    """Draw `strength`, `distance`, `axis` (0 for the first) and `phase` in radians, (B,); 0 for views left alone."""
     chosen = chance.spawn("chosen").happens(settings.probability)
-    return {
-        "strength": tensor(np.where(chosen, chance.spawn("strength").uniform(*settings.strength), 0.0)),
-        "distance": tensor(chance.spawn("distance").uniform(*settings.distance)),
-        "axis": tensor(np.floor(chance.spawn("axis").uniform(0, spatial_dims))),
-        "phase": tensor(chance.spawn("phase").uniform(0, 2 * math.pi)),
+    drawn = {
+        "strength": chance.spawn("strength").uniform(*settings.strength),
+        "distance": chance.spawn("distance").uniform(*settings.distance),
+        "axis": np.floor(chance.spawn("axis").uniform(0, spatial_dims)),
+        "phase": chance.spawn("phase").uniform(0, 2 * math.pi),
     }
+    return {name: tensor(np.where(chosen, values, 0.0)) for name, values in drawn.items()}
 
 
 def apply(images: torch.Tensor, parameters: Parameters) -> torch.Tensor:

@@ -16,7 +16,8 @@ from medssl.training.views import make_views
 
 SIZE = {"data": {"image_size": 32}}
 IDENTITY = {
-    "geometry": {"crop_area": [1, 1], "crop_aspect": [1, 1], "rotation_degrees": 0, "flip": [0, 0]},
+    "geometry": {"crop_area": [1, 1], "crop_aspect": [1, 1], "rotation_degrees": 0, "flip": [0, 0], "elastic": 0},
+    "equalise": False,
     "tone": {"probability": 0},
     "blur": {"probability": 0},
     "speckle": {"probability": 0},

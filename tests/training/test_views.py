@@ -55,6 +55,9 @@ def test_every_operation_of_a_recipe_is_drawn_and_applied(name: str) -> None:
     active = {
         "geometry": {"rotation_degrees": 20},
         "bias": {"probability": 1, "strength": [0.2, 0.3]},
+        "ghosting": {"probability": 1, "strength": [0.4, 0.5]},
+        "window": {"probability": 1, "windows": [[0.2, 0.5]]},
+        "equalise": {"probability": 1},
         "tone": {"gamma": [0.5, 0.6]},
         "stain": {"probability": 1, "ratio": 0.5},
         "colour": {"saturation": [0.1, 0.2]},
