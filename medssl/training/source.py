@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from medssl.batch import Batch
-from medssl.data import builtin
+from medssl.data import builtin, keys
 from medssl.data.labels import binary_label
 from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
@@ -104,7 +104,9 @@ def _manifest(data: DataSettings, modality: str, progress: Progress | None) -> t
         return Manifest.load(made.manifest), data.label or made.label, True, False
     path = Path(data.manifest)
     if path.is_dir():
-        return scan([path], progress=progress), data.label, builtin.is_builtin(path / "x"), True
+        synthetic = builtin.is_builtin(path / "x")
+        key = keys.AS_THEY_ARE if synthetic else keys.of_this_user()  # kept, so that test patients stay the same
+        return scan([path], key=key, progress=progress), data.label, synthetic, True
     if not path.exists():
         raise DataError("There is no such file or folder", where=path, fix="Give a manifest or a folder of images")
     return Manifest.load(path), data.label, builtin.is_builtin(path), False
