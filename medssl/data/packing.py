@@ -59,8 +59,10 @@ def write_images(
         try:
             image = readers.read_image(manifest, row)
             pixels = prepare(image)
-        except (DataError, OSError) as error:
-            return str(error)
+        except DataError as error:
+            return error.what  # without its path, which stands in the manifest only
+        except OSError as error:
+            return error.strerror or type(error).__name__
         about = {"sample_id": row["sample_id"], "pixel_hash": image.pixel_hash()}
         return pixels, about | {"spacing_mm": list(spacing(image, pixels))}
 

@@ -126,7 +126,7 @@ def _gone(usable: Manifest) -> str:
             where=usable.folder,
             fix="Put them back, or scan the folder again where they are now",
         )
-    return f"{len(missing)} of {len(paths)} files are not there; the first: {missing[0]}" if missing else ""
+    return f"{len(missing)} of {len(paths)} files are not there" if missing else ""
 
 
 def _held(usable: Manifest, share: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from medssl.data.readers.parts.dicom_header import (
     frame_count,
     group_item,
     integer,
+    named,
     open_header,
     sop_class,
     syntax,
@@ -133,7 +134,8 @@ def _not_an_image(header: Header) -> str | None:
     has_pixels = header.pixels_at is not None or syntax(dataset) == uid.DeflatedExplicitVRLittleEndian
     if not kind or "Rows" in dataset or has_pixels or "Image Storage" in kind.name:
         return None
-    return f"{kind.name} without pixels, not an image"
+    name = kind.name if kind.name != kind else "an object of no standard class"
+    return f"{name} without pixels, not an image"
 
 
 def _why_unreadable(path: Path, header: Header) -> str | None:
@@ -152,16 +154,11 @@ def _no_decoder(code: uid.UID) -> str | None:
     try:
         decoder = get_decoder(code)
     except NotImplementedError:
-        return f"there is no decoder for {_named(code)}"
+        return f"there is no decoder for {named(code)}"
     if decoder.is_available:
         return None
     missing = "; ".join(sorted(decoder.missing_dependencies))
-    return f"no decoder is installed for {_named(code)}: {missing}"
-
-
-def _named(code: uid.UID) -> str:
-    """Return a transfer syntax by number and name; one that the standard does not know could name anything."""
-    return f"transfer syntax {code} ({code.name})" if code.name != code else "a transfer syntax of nobody's standard"
+    return f"no decoder is installed for {named(code)}: {missing}"
 
 
 def _described(header: Header, found: Layout, identity: dict[str, Any], frame: int | None) -> dict[str, Any]:
