@@ -296,7 +296,7 @@ def _spectralis(path: Path, planter: Planter, random: np.random.Generator) -> No
 
 
 def _others(folder: Path, planter: Planter, random: np.random.Generator) -> None:
-    """Write DICOM in other forms: a series, frames, captures, documents, other transfer syntaxes, other character sets."""
+    """Write DICOM in other forms: a series, captures, documents, other transfer syntaxes and character sets."""
     values = random.integers(0, 200, (16, 16), dtype=np.uint8)
     series, study, frame = (planter.of_vr("UI", f"CT {name}") for name in ("series", "study", "frame of reference"))
     for k in range(3):

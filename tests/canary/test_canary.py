@@ -1,5 +1,6 @@
 """No identifier leaves the archive: canaries in every place of a file, and every byte that medssl writes searched."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,17 +15,17 @@ import pytest
 
 from tests.canary.planting import Planter, archive, e11_tags
 from tests.canary.searching import files_below, found, hashed, layers
+from tests.canary.several import MARK
 
 _ROOT = Path(__file__).parents[2]
-_DRIVER = (
-    "import logging, sys; logging.basicConfig(level=0); sys.argv[0] = 'medssl'; "
-    "from medssl.cli.main import main; main()"
-)
 _TINY = {
-    "data.image_size": 16, "vit.width": 32, "vit.depth": 1, "vit.heads": 2, "vit.patch_size": 4, "mae.decoder_width": 32,
-    "mae.decoder_depth": 1, "mae.decoder_heads": 2, "train.batch_size": 4, "train.epochs": 1, "train.workers": 0,
-    "train.device": "cpu",
+    "data.image_size": 16, "vit.width": 32, "vit.depth": 1, "vit.heads": 2, "vit.patch_size": 4,
+    "mae.decoder_width": 32, "mae.decoder_depth": 1, "mae.decoder_heads": 2, "train.batch_size": 4, "train.epochs": 1,
+    "train.workers": 0, "train.device": "cpu",
 }  # fmt: skip
+
+
+pytestmark = pytest.mark.timeout(900)
 
 
 class Site(NamedTuple):
@@ -34,15 +35,21 @@ class Site(NamedTuple):
     places: dict[str, str]
     said: dict[str, bytes]
 
-    def medssl(self, name: str, *arguments: object, code: int = 0) -> bytes:
-        """Run a command with every log and warning shown, and keep what it says."""
-        told = [sys.executable, "-W", "always", "-c", _DRIVER, *map(str, arguments), "--debug"]
+    def medssl(self, commands: dict[str, list[object]]) -> None:
+        """Run commands with every log and warning shown, and keep what they say; those named `fail` must."""
+        told = json.dumps([[name, [str(word) for word in words]] for name, words in commands.items()])
         home = {"XDG_DATA_HOME": str(self.folder / "home"), "MEDSSL_CACHE_DIR": str(self.folder / "cache")}
         environment = os.environ | home | {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(told, cwd=self.folder / "out", env=environment, capture_output=True, timeout=250)
-        self.said[name] = done.stdout + done.stderr
-        assert done.returncode == code, self.said[name].decode(errors="replace")[-3000:]
-        return self.said[name]
+        run = [sys.executable, "-W", "always", str(Path(__file__).with_name("several.py"))]
+        done = subprocess.run(run, cwd=self.folder / "out", env=environment, input=told.encode(), capture_output=True)
+        for stream in (done.stdout, done.stderr):
+            for part in stream.split(f"\n{MARK}".encode())[1:]:
+                name, _, text = part.partition(b"\n")
+                self.said[name.decode()] = self.said.get(name.decode(), b"") + text
+        codes = re.findall(f"{MARK}exit (\\d+)".encode(), done.stdout)
+        wanted = [b"65" if name.startswith("fail") else b"0" for name in commands]
+        wrong = [name for name, code, right in zip(commands, codes, wanted, strict=False) if code != right]
+        assert codes == wanted, (wrong, done.stderr.decode(errors="replace")[-3000:])
 
     def leaks(self, data: bytes, *, paths: bool, dates: bool = False) -> dict[str, str]:
         """Return {canary: its place} of what must not stand in these bytes.
@@ -72,22 +79,25 @@ def site(tmp_path_factory):
         labels = archive(folder / "archive", planter)
     site = Site(folder, planter.places, {})
     archived = folder / "archive"
-    site.medssl("scan", "scan", archived, "--labels", labels, "--key", folder / "key", "-o", "keyed.parquet")
-    site.medssl("scan-csv", "scan", archived, "--labels", labels, "-o", "once.csv", "--shift-dates")
-    site.medssl("scan-kept", "scan", archived, "--burned-in", "keep", "--slices", "-o", "slices.parquet")
-    site.medssl("inspect", "inspect", "keyed.parquet", "-o", "sheet.png")
-    dicom = next(path for path in files_below(archived) if path.suffix == ".dcm" and b"DICM" in path.read_bytes())
-    site.medssl("inspect-file", "inspect", dicom, "-o", "file.png")
+    dicom = next(path for path in files_below(archived / "plain"))
     sets = [word for name, value in _TINY.items() for word in ("--set", f"{name}={value}")]
     pretrain = ["pretrain", "--modality", "cxr", "--method", "mae", "--backbone", "vit_nano", "--preset", "none", *sets]
-    site.medssl("pretrain", *pretrain, "--data", "keyed.parquet", "--label", "disease", "-o", "run")
-    site.medssl("pretrain-folder", *pretrain, "--data", archived / "plain", "--set", "data.holdout=0", "-o", "run2")
     sweep = ["sweep", "--arms", "run", "--data", "keyed.parquet", "--label", "disease", "--fractions", 50, 100]
-    site.medssl("sweep", *sweep, "--draws", 1, "-o", "sweep")
-    site.medssl("report", "report", "sweep", "--anew")
+    commands = {
+        "scan": ["scan", archived, "--labels", labels, "--key", folder / "key", "-o", "keyed.parquet"],
+        "scan-csv": ["scan", archived, "--labels", labels, "-o", "once.csv", "--shift-dates"],
+        "scan-slices": ["scan", archived, "--burned-in", "keep", "--slices", "-o", "slices.parquet"],
+        "inspect": ["inspect", "keyed.parquet", "-o", "sheet.png"],
+        "inspect-file": ["inspect", dicom, "-o", "file.png"],
+        "pretrain": [*pretrain, "--data", "keyed.parquet", "--label", "disease", "-o", "run"],
+        "pretrain-folder": [*pretrain, "--data", archived / "plain", "--set", "data.holdout=0", "-o", "run2"],
+        "sweep": [*sweep, "--draws", 1, "-o", "sweep"],
+        "report": ["report", "sweep", "--anew"],
+        "fail-join": ["scan", "keyed.parquet", "--labels", labels, "-o", "no.parquet"],
+    }
     for name in ("cut.dcm", "a.png", "a.npy", "line.mha", "a.nrrd", "a.tif", "a.nii", "syntax.dcm"):
-        site.medssl(f"fail-{name}", "inspect", archived / "damaged" / name, "-o", "no.png", code=65)
-    site.medssl("fail-join", "scan", "keyed.parquet", "--labels", labels, "-o", "no.parquet", code=65)
+        commands[f"fail-{name}"] = ["inspect", archived / "damaged" / name, "-o", "no.png"]
+    site.medssl(commands)
     return site
 
 
