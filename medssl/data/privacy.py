@@ -7,10 +7,12 @@ in training and test; a remark counts ids with several issuers.
 """
 
 import re
+import string
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Literal
 
 from medssl.data.columns import KNOWN
@@ -25,6 +27,8 @@ _FOR_THE_SCAN = ("plane", "data_file", "remarks")
 TRANSIENT = ("names_patient", "issuer")  # told about a row to `remarks`, in no manifest
 _SHIFTED = "+dates"
 _MOST_DAYS = 365
+_SPLIT = re.compile(r"[\W_]+")
+_SEPARATORS = str.maketrans("", "", string.punctuation + string.whitespace)
 _LEAST_LETTERS = 3  # of a name or number that stands in a path on its own
 _LEAST_WITHIN = 5  # of one that is part of a longer word
 
@@ -191,10 +195,17 @@ def _several_issuers(rows: list[Row]) -> list[str]:
 
 def _names_patient(row: Row) -> bool:
     """Return whether a path holds the patient's id, or a part of their name."""
-    words = set(re.split(r"[\W_]+", str(row.get("path") or "").casefold()))
-    plain = re.sub(r"[\W_]+", "", str(row.get("path") or "").casefold())
-    number = re.sub(r"[\W_]+", "", str(row.get("patient_id") or "").casefold())
-    names = re.split(r"[\W_]+", str(row.get("patient_name") or "").casefold())
-    if len(number) >= _LEAST_WITHIN and number in plain:
+    path = str(row.get("path") or "").casefold()
+    number, words = _called(row.get("patient_id"), row.get("patient_name"))
+    if len(number) >= _LEAST_WITHIN and number in path.translate(_SEPARATORS):
         return True
-    return any(len(word) >= _LEAST_LETTERS and word in words for word in (number, *names))
+    near = [word for word in words if word in path]
+    return bool(near) and not set(near).isdisjoint(_SPLIT.split(path))
+
+
+@lru_cache(maxsize=4096)
+def _called(patient: object, name: object) -> tuple[str, tuple[str, ...]]:
+    """Return the patient's id without separators, and the words long enough to be looked for in a path."""
+    number = "".join(_SPLIT.split(str(patient or "").casefold()))
+    words = [number, *_SPLIT.split(str(name or "").casefold())]
+    return number, tuple(word for word in words if len(word) >= _LEAST_LETTERS)

@@ -179,6 +179,7 @@ class Selection:
         patients: Patient keys, None where unknown.
         pixel_hash: Hashes of the source pixels.
         labels: 1, 0, or NaN where unknown.
+        id_key: What patients' pseudonyms were made with, None where they are real; see `medssl.data.keys`.
         remarks: Sentences for people.
     """
 
@@ -187,6 +188,7 @@ class Selection:
     patients: np.ndarray
     pixel_hash: np.ndarray
     labels: np.ndarray
+    id_key: np.ndarray
     remarks: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -195,6 +197,7 @@ class Selection:
     def table(self) -> pd.DataFrame:
         """Return `pretrained_on.parquet`: what a sweep checks its test images against."""
         columns = {"sample_id": self.sample_id, "patient_key": self.patients, "pixel_hash": self.pixel_hash}
+        columns |= {"id_key": self.id_key}
         return pd.DataFrame(columns).astype(pd.StringDtype(na_value=np.nan))
 
 
@@ -227,6 +230,7 @@ def select(source: Source, index: pd.DataFrame) -> Selection:
         _keys(index)[rows],
         hashes[rows],
         known["label"].to_numpy(dtype=float)[rows],
+        index["id_key"].to_numpy(dtype=object)[rows],
         tuple(remarks),
     )
 

@@ -47,7 +47,8 @@ def dicom(path, patient="0012", study="1.2.3", kind=uid.DigitalXRayImageStorageF
 def archive(tmp_path):
     folder = tmp_path / "archive"
     for k, patient in enumerate(["0012", "0012", "12", "3"]):
-        dicom(folder / f"{k}.dcm", patient, f"1.2.{int(patient)}.{k + 1}", StudyDate=f"2020010{k + 1}", InstitutionName="Here")
+        study, told = f"1.2.{int(patient)}.{k + 1}", {"StudyDate": f"2020010{k + 1}", "InstitutionName": "Here"}
+        dicom(folder / f"{k}.dcm", patient, study, **told)
     return folder
 
 
