@@ -33,16 +33,36 @@ def command(
     stack: Annotated[
         bool, typer.Option("--stack/--slices", help="Make the slices of a DICOM series one volume, or images each.")
     ] = True,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key",
+            metavar="FILE",
+            envvar="MEDSSL_KEY",
+            help="The site's secret that ids are replaced by; made if not there. Without it: random, thrown away.",
+        ),
+    ] = None,
+    shift_dates: Annotated[
+        bool, typer.Option("--shift-dates", help="Move the dates of each patient by a number of days, by the key.")
+    ] = False,
+    keep_institution: Annotated[
+        bool, typer.Option("--keep-institution", help="Keep the name of the institution as site.")
+    ] = False,
+    burned_in: Annotated[
+        str, typer.Option("--burned-in", metavar="skip|keep", help="Images that may show a name in their pixels.")
+    ] = "skip",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest of that name.")] = False,
 ) -> None:
     """List every image below some folders in one table, with what is known of it, and what could not be read.
 
     DICOM is recognised by content, single- and multi-frame; NIfTI, PNG, JPEG, TIFF and BMP too. Only headers are
     read. Slices of CT, MR and PET become volumes where they step evenly. A file that cannot be used gets a row with
-    the reason.
+    the reason. Identifiers of patients, studies, series and images become pseudonyms; paths stay, since files must be
+    found. Given a manifest and --labels, the table is joined to it.
     """
     from medssl import files
     from medssl.cli.progress import shown
+    from medssl.data.keys import kept
     from medssl.data.scan import keep, scan
     from medssl.data.summary import summary
     from medssl.errors import SettingsError
@@ -52,9 +72,21 @@ def command(
     files.refuse_existing(output, overwrite=overwrite)
     if any(output.resolve() == given.resolve() for given in (*folders, *([labels] if labels else []))):
         raise SettingsError(f"The manifest would replace '{output}', which it is made of", fix="Choose another -o")
+    secret, made = kept(key) if key is not None else (None, False)
+    if made:
+        typer.echo(f"made the key {key}: keep it, and keep it secret. With it a scan gives the same pseudonyms again.")
     with shown() as progress:
         manifest = scan(
-            folders, labels=labels, site=site, image_is_patient=image_is_patient, stack=stack, progress=progress
+            folders,
+            labels=labels,
+            site=site,
+            image_is_patient=image_is_patient,
+            stack=stack,
+            key=secret,
+            shift_dates=shift_dates,
+            keep_institution=keep_institution,
+            burned_in=burned_in,  # type: ignore[arg-type]
+            progress=progress,
         )
     manifest = keep(manifest, where)
     manifest.save(output)

@@ -69,8 +69,10 @@ def write_images(
             about = {"sample_id": row["sample_id"], "pixel_hash": image.pixel_hash()}
             image = before(image)
             pixels = prepare(image)
-        except (DataError, OSError) as error:
-            return str(error)
+        except DataError as error:
+            return error.what  # without its path, which stands in the manifest only
+        except OSError as error:
+            return error.strerror or type(error).__name__
         said = "" if pd.isna(row["remarks"]) else row["remarks"]
         new = [remark for remark in dict.fromkeys(image.remarks) if remark not in said]
         about |= {"spacing_mm": list(spacing(image, pixels)), "occupied": occupied(pixels), "remarks": new}

@@ -10,6 +10,7 @@ import torch
 
 from medssl.batch import Batch
 from medssl.data.image import Image
+from medssl.data.keys import of_this_user
 from medssl.data.manifest import Manifest
 from medssl.data.packing import occupied
 from medssl.data.readers import read_image
@@ -101,7 +102,7 @@ def show(
         DataError: The images cannot be used.
     """
     kind, size = _recipes(modality, strength, settings or {})
-    manifest = scan([data], progress=progress)
+    manifest = scan([data], key=of_this_user() if data.is_dir() else None, progress=progress)
     chosen, image, stored, passed = _first(manifest, row, kind, size)
     sample = str(manifest.table["sample_id"].iloc[chosen])
     batch = Batch(torch.tensor(stored)[None], [sample], [None], [image.pixel_hash()])

@@ -274,7 +274,11 @@ class Session:
     def remarks(self) -> list[str]:
         """What people should know of the images."""
         left_out = self.store.left_out
-        first = f"{len(left_out)} images could not be prepared; the first: {left_out[0].reason}" if left_out else None
+        first = (
+            f"{len(left_out)} images could not be prepared; the first ({left_out[0].sample_id}): {left_out[0].reason}"
+            if left_out
+            else None
+        )
         return [*self.selection.remarks, *self.store.remarks, *([first] if first else [])]
 
     def conclude(self) -> None:

@@ -64,7 +64,7 @@ def test_what_changes_views_alone_shares_the_stores_of_the_other(tmp_path: Path)
 def test_monai_transforms_come_first_and_make_another_store(tmp_path: Path) -> None:
     text = LIVER + "transforms:\n  - {name: ScaleIntensityRange, a_min: 0, a_max: 2, b_min: 0, b_max: 1}\n"
     kind = own.named(*own.read(written(tmp_path, text)))
-    image = Image(np.linspace(0, 1, 27, dtype=np.float32).reshape(1, 3, 3, 3), np.eye(4), (1.0, 1.0, 1.0), "HU")
+    image = Image(np.linspace(0, 1, 27, dtype=np.float32).reshape(1, 3, 3, 3), spacing_mm=(1.0, 1.0, 1.0))
     np.testing.assert_allclose(kind.before(image).array, image.array / 2, rtol=1e-5)
     assert kind.key_parts(64) != own.named(*own.read(written(tmp_path, LIVER))).key_parts(64)
     with pytest.raises(SettingsError, match="ScaleIntensityRnge"):

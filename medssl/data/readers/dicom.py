@@ -1,8 +1,10 @@
 """DICOM, recognised by content: single frames, multi-frame images and volumes, bare data sets."""
 
-from collections.abc import Sequence
+import functools
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from medssl.data.image import Image
 from medssl.data.readers.parts import dicom_rows, imagecodecs_plugin
@@ -11,6 +13,20 @@ from medssl.data.readers.parts.dicom_header import looks_like_dicom, open_header
 from medssl.data.readers.parts.dicom_pixels import read_plane, read_stack, read_volume
 
 imagecodecs_plugin.register()
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _quiet(function: Callable[P, T]) -> Callable[P, T]:
+    """Silence what pydicom warns of: it quotes values as they are read, and a person's name may be one."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args, **kwargs)
+
+    return run
 
 
 def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001
@@ -18,6 +34,7 @@ def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001
     return looks_like_dicom(head)
 
 
+@_quiet
 def describe(path: Path) -> list[dict[str, Any]]:
     """Return the manifest rows of a file from its header: one a plane or volume, or one a frame.
 
@@ -27,6 +44,7 @@ def describe(path: Path) -> list[dict[str, Any]]:
     return dicom_rows.describe(path)
 
 
+@_quiet
 def read(path: Path, frame: int | None = None) -> Image:
     """Return a plane (C, rows, columns) or a volume (1, slices, rows, columns) in real units.
 
@@ -42,6 +60,7 @@ def read(path: Path, frame: int | None = None) -> Image:
     return read_plane(path, frame)
 
 
+@_quiet
 def read_slices(paths: Sequence[Path]) -> Image:
     """Return single-frame files, in the order of slices, as one volume (1, slices, rows, columns) in real units.
 

@@ -22,17 +22,18 @@ from medssl.data.readers.parts.colour import channels_first
 from medssl.data.readers.parts.dicom_frames import layout
 from medssl.data.readers.parts.dicom_header import (
     declare_syntax,
-    first_line,
     frame_count,
     group_item,
     integer,
     is_bare,
+    named,
     open_header,
     syntax,
     word,
 )
 from medssl.data.readers.parts.dicom_rows import spacing_of
 from medssl.data.readers.parts.planes import affine, plane_of, steps, tilted
+from medssl.data.readers.parts.said import said
 from medssl.data.readers.parts.suv import Uptake, uptake
 from medssl.errors import DataError
 
@@ -247,9 +248,8 @@ def _provenance(path: Path, dataset: Dataset, frame: int | None, decoder: str, r
 
 
 def _cannot_decode(path: Path, dataset: Dataset, error: Exception, frame: int | None) -> DataError:
-    code = syntax(dataset)
     which = "pixels" if frame is None else f"frame {frame}"
-    return DataError(f"Cannot decode {which}, transfer syntax {code} ({code.name}): {first_line(error)}", where=path)
+    return DataError(f"Cannot decode {which}, {named(syntax(dataset))}: {said(error)}", where=path)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
