@@ -24,7 +24,7 @@ class Case(NamedTuple):
         name: For people.
         syntax: Transfer syntax.
         encode: From a frame to its code stream; None where it is stored as it is.
-        bits: Stored bits of a sample.
+        bits: Of a sample in the code stream; 12 of 16 are used, as in most CT.
         colour: Three samples a pixel.
         frames: How many.
     """
@@ -126,7 +126,7 @@ def _dataset(case: Case) -> Dataset:
         "InstanceNumber": "1", "ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
         "PixelSpacing": [0.7, 0.7], "Rows": 512, "Columns": 512, "SamplesPerPixel": 3 if case.colour else 1,
         "PhotometricInterpretation": _photometric(case), "BitsAllocated": 8 if case.bits == 8 else 16,
-        "BitsStored": case.bits, "HighBit": case.bits - 1, "PixelRepresentation": 0,
+        "BitsStored": min(case.bits, 12), "HighBit": min(case.bits, 12) - 1, "PixelRepresentation": 0,
     }  # fmt: skip
     for name, value in values.items():
         setattr(data, name, value)

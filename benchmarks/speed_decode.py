@@ -15,6 +15,7 @@ Values are compared before anything is timed.
 import argparse
 import statistics
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,7 @@ from medssl.data.readers import dicom
 from medssl.data.readers.parts import dicom_pixels
 
 _OURS = "imagecodecs"
+_LEAST_MS = 30.0
 Read = Callable[[], object]
 
 
@@ -48,9 +50,10 @@ def _race(path: Path, case: Case, rounds: int) -> None:
     ours = _ours(path, case)
     rivals = {**_plugins(path, case), **_gdcm(path, case)}
     rivals = {name: read for name, read in rivals.items() if _agrees(name, read, ours, case)}
-    seconds = race({"medssl": ours, **rivals}, rounds)
+    repeats = max(1, round(_LEAST_MS / _milliseconds(ours)))  # an archive has many files: code is warm
+    seconds = race({name: partial(_again, read, repeats) for name, read in {"medssl": ours, **rivals}.items()}, rounds)
     kinds = {"plug-ins": [n for n in rivals if "GDCM" not in n], "GDCM": [n for n in rivals if "GDCM" in n]}
-    said = [f"{case.name:44} {1000 * statistics.median(seconds['medssl']):8.2f} ms"]
+    said = [f"{case.name:44} {1000 * statistics.median(seconds['medssl']) / repeats:8.2f} ms"]
     for kind, names in kinds.items():
         if not names:
             said.append(f"{kind}: none reads it")
@@ -58,6 +61,17 @@ def _race(path: Path, case: Case, rounds: int) -> None:
         best = min(names, key=lambda name: statistics.median(seconds[name]))
         said.append(f"{kind}: {best} {ratio(seconds[best], seconds['medssl'])}")
     print(" | ".join(said), flush=True)
+
+
+def _again(read: Read, repeats: int) -> None:
+    for _ in range(repeats):
+        read()
+
+
+def _milliseconds(read: Read) -> float:
+    start = time.process_time()
+    read()
+    return 1000 * (time.process_time() - start)
 
 
 def _ours(path: Path, case: Case) -> Read:

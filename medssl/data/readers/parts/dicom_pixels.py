@@ -67,14 +67,14 @@ def read_plane(path: Path, frame: int | None) -> Image:
     frames = frame_count(dataset)
     if (frame or 0) >= frames:
         raise DataError(f"There is no frame {frame}: the file has {frames}", where=path)
+    own_groups = "PerFrameFunctionalGroupsSequence" in dataset
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            values, decoder = _plane_values(path, dataset, frame or 0, frames)
+            rescale, spacing, remark, plain = _facts(str(path), _stamp(path), (frame or 0) if own_groups else 0)
+            values, decoder = _plane_values(path, dataset, frame or 0, plain=plain or frames == 1)
     except Exception as error:  # decoders raise anything on foreign bytes
         raise _cannot_decode(path, dataset, error, frame) from error
-    rescale = rescale_of(dataset, frame or 0)
-    spacing, remark = spacing_of(dataset, frame)
     as_stored = decoder == "pydicom" and values.ndim == 2 and "ModalityLUTSequence" not in dataset
     array, remarks = channels_first(values)
     provenance = _provenance(path, dataset, frame, decoder, rescale)
@@ -152,6 +152,7 @@ def read_stack(paths: Sequence[Path]) -> Image:
 def forget() -> None:
     """Drop what is kept of files that were read; only a measurement needs it."""
     _source.cache_clear()
+    _facts.cache_clear()
     _open_lazily.cache_clear()
 
 
@@ -166,9 +167,9 @@ def rescale_of(dataset: Dataset, frame: int) -> Rescale:
     return Rescale(float(source.RescaleSlope), float(source.get("RescaleIntercept", 0)), units)
 
 
-def _plane_values(path: Path, dataset: Dataset, frame: int, frames: int) -> tuple[np.ndarray, str]:
+def _plane_values(path: Path, dataset: Dataset, frame: int, *, plain: bool) -> tuple[np.ndarray, str]:
     """Return (rows, columns[, 3]) values and who made them: "highdicom" has rescaled them, "pydicom" where not plain."""
-    if frames > 1 and not _plain(dataset, frame):
+    if not plain:
         try:
             with _ONE_AT_A_TIME:
                 opened = _open_lazily(str(path), _stamp(path))
@@ -176,7 +177,7 @@ def _plane_values(path: Path, dataset: Dataset, frame: int, frames: int) -> tupl
             return plane, "highdicom"
         except (KeyError, AttributeError, ValueError, TypeError):
             pass  # refused over its header; the pixels may be sound
-    return _looked_up(stored(path, _source(str(path), _stamp(path)), frame), dataset), "pydicom"
+    return _looked_up(stored(_source(str(path), _stamp(path)), frame), dataset), "pydicom"
 
 
 def _plain(dataset: Dataset, frame: int) -> bool:
@@ -307,6 +308,13 @@ def _stamp(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=4)
 def _source(path: str, _stamp: tuple[int, int]) -> Source:
     return open_source(Path(path))
+
+
+@lru_cache(maxsize=4)
+def _facts(path: str, stamp: tuple[int, int], frame: int) -> tuple[Rescale, Any, str | None, bool]:
+    """Return rescale, spacing, a remark on the spacing, and whether the values of a frame are plain."""
+    dataset = _source(path, stamp).dataset
+    return rescale_of(dataset, frame), *spacing_of(dataset, frame), _plain(dataset, frame)
 
 
 @lru_cache(maxsize=4)

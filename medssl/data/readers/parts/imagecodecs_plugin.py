@@ -11,6 +11,8 @@ import numpy as np
 from pydicom import uid
 from pydicom.pixels import get_decoder
 
+_JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
+
 
 def is_available(syntax: str) -> bool:
     """Return whether a transfer syntax is among ours."""
@@ -34,10 +36,28 @@ def decode_frame(source: bytes, runner: Any) -> bytes | memoryview:
     """
     if runner.transfer_syntax == uid.RLELossless:
         return _run_lengths(source, runner)
-    array = _DECODERS[runner.transfer_syntax](source, runner)
+    syntax = runner.transfer_syntax
+    array = _jpeg(source, runner) if syntax in _JPEG else _GREY[syntax](source)
     runner.set_option("bits_allocated", 8 * array.dtype.itemsize)
     runner.set_option("planar_configuration", 0)
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def decode_grey(source: bytes, syntax: str, shape: tuple[int, int], bits: int) -> np.ndarray | None:
+    """Return a frame of one sample a pixel without pydicom, or None where we have no decoder.
+
+    Args:
+        source: The code stream of the frame.
+        syntax: Its transfer syntax.
+        shape: Rows and columns that the header gives, believed for RLE alone.
+        bits: Allocated to a sample.
+    """
+    if syntax == uid.RLELossless:
+        values = np.zeros(shape, f"u{bits // 8}")
+        imagecodecs.dicomrle_decode(source, values.dtype, out=values.reshape(-1).view(np.uint8).data)
+        return values
+    decode = _GREY.get(syntax)
+    return decode(source) if decode else None
 
 
 def _run_lengths(source: bytes, runner: Any) -> bytearray:
@@ -55,22 +75,10 @@ def _jpeg(source: bytes, runner: Any) -> np.ndarray:
     return imagecodecs.jpeg8_decode(source, colorspace=space, outcolorspace=space)
 
 
-def _jpeg_ls(source: bytes, _: Any) -> np.ndarray:
-    return imagecodecs.jpegls_decode(source)
-
-
-def _jpeg_2000(source: bytes, _: Any) -> np.ndarray:
-    return imagecodecs.jpeg2k_decode(source)
-
-
-def _high_throughput(source: bytes, _: Any) -> np.ndarray:
-    return imagecodecs.htj2k_decode(source)
-
-
-_DECODERS: dict[uid.UID, Callable[[bytes, Any], np.ndarray]] = {
-    **dict.fromkeys((uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1), _jpeg),
-    **dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), _jpeg_ls),
-    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2K), _jpeg_2000),
-    **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), _high_throughput),
+_GREY: dict[str, Callable[[bytes], np.ndarray]] = {
+    **dict.fromkeys(_JPEG, imagecodecs.jpeg8_decode),
+    **dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), imagecodecs.jpegls_decode),
+    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2K), imagecodecs.jpeg2k_decode),
+    **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), imagecodecs.htj2k_decode),
 }
-DECODER_DEPENDENCIES = dict.fromkeys((uid.RLELossless, *_DECODERS), ("numpy", "imagecodecs"))
+DECODER_DEPENDENCIES = dict.fromkeys((uid.RLELossless, *_GREY), ("numpy", "imagecodecs"))
