@@ -22,11 +22,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from decode_files import Case, cases, write
 from pydicom import dcmread
 from pydicom.pixels import get_decoder, pixel_array
-from racing import race, ratio, show_machine, spread
+from racing import race, ratio, show_machine
 
 from medssl.data.readers import dicom
 from medssl.data.readers.parts import dicom_pixels

@@ -29,7 +29,8 @@ from medssl.data.readers.parts.dicom_header import (
     word,
 )
 from medssl.data.readers.parts.dicom_rows import spacing_of
-from medssl.data.readers.parts.dicom_stored import Source, open_source, stored
+from medssl.data.readers.parts.dicom_source import Source, open_source
+from medssl.data.readers.parts.dicom_stored import stored
 from medssl.data.readers.parts.planes import affine, plane_of, steps, tilted
 from medssl.errors import DataError
 
@@ -168,7 +169,7 @@ def rescale_of(dataset: Dataset, frame: int) -> Rescale:
 
 
 def _plane_values(path: Path, dataset: Dataset, frame: int, *, plain: bool) -> tuple[np.ndarray, str]:
-    """Return (rows, columns[, 3]) values and who made them: "highdicom" has rescaled them, "pydicom" where not plain."""
+    """Return (rows, columns[, 3]) and who made them: "highdicom" has rescaled them, "pydicom" gives what is stored."""
     if not plain:
         try:
             with _ONE_AT_A_TIME:
@@ -240,7 +241,7 @@ def _whole(
     if max(map(abs, (*ends, slope, intercept))) >= _EXACT:
         return None
     kind = _smallest(min(ends), max(ends), array, dataset, rescale)
-    values = np.ascontiguousarray(array, dtype=kind)  # fresh from the decoder: it may be worked on in place
+    values: np.ndarray = np.ascontiguousarray(array, dtype=kind)  # fresh from the decoder: it may be worked on in place
     if slope != 1:
         values *= np.int64(slope).astype(kind)
     if intercept:

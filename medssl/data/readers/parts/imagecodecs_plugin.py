@@ -27,7 +27,7 @@ def register() -> None:
             decoder.add_plugin("imagecodecs", (__name__, "decode_frame"))
 
 
-def decode_frame(source: bytes, runner: Any) -> bytes | memoryview:
+def decode_frame(source: bytes, runner: Any) -> bytearray | memoryview:
     """Return the stored values of one frame.
 
     Args:
