@@ -7,7 +7,7 @@ them, with geometry. The others stop at stored values: pydicom's `dcmread` and `
 installed, GDCM through its Python classes and through SimpleITK. A multi-frame object is read frame by frame by us, as
 the product does, and at once by the others. Plug-ins, none of which medssl needs:
 
-    pip install pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pylibjpeg-libjpeg python-gdcm pyjpegls
+    pip install "medssl[bench]" pylibjpeg-libjpeg      # the last is GPL-3
 
 Values are compared before anything is timed.
 """

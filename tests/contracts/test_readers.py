@@ -11,6 +11,7 @@ from medssl import discovery
 from medssl.data.columns import KNOWN
 from medssl.data.readers import all_readers, read_image
 from medssl.data.scan import scan
+from tests.data.readers import vendor_oct
 
 NAMES = discovery.names("data.readers")
 EXAMPLES = {"dicom": "R16", "nifti": "R11", "raster": "R17"}  # folders of the generated cases
@@ -44,7 +45,28 @@ def written_heidelberg_vol(folder):
     (folder / "x.vol").write_bytes(sizes.ljust(2048, b"\0") + scan * 3)
 
 
-WRITTEN = {"itk": written_itk, "numpy_array": written_numpy_array, "heidelberg_vol": written_heidelberg_vol}
+def written_topcon(folder):
+    vendor_oct.topcon(folder / "cube.fda", coded=True)
+    vendor_oct.topcon(folder / "radial.fds", pattern=3)
+
+
+def written_zeiss_img(folder):
+    vendor_oct.zeiss(folder)
+
+
+def written_heidelberg_e2e(folder):
+    pytest.importorskip("eyepy", reason="the extra oct is not installed")
+    vendor_oct.e2e(folder / "x.e2e", {1: {"eye": b"R"}, 2: {"pattern": 5}})
+
+
+WRITTEN = {
+    "itk": written_itk,
+    "numpy_array": written_numpy_array,
+    "heidelberg_vol": written_heidelberg_vol,
+    "heidelberg_e2e": written_heidelberg_e2e,
+    "topcon": written_topcon,
+    "zeiss_img": written_zeiss_img,
+}
 
 
 @pytest.fixture
