@@ -24,6 +24,7 @@ IDS = {"patient_id": "patient", "study_id": "study", "series_id": "series", "ins
 """Columns that hold pseudonyms, and the kind of what they stand for."""
 _INSTITUTION = {"site": "site"}
 _FOR_THE_SCAN = ("plane", "data_file", "remarks")
+LOOKED_AT = ("patient_name", "issuer_of_patient_id")  # what a reader tells of a row for the remarks alone
 TRANSIENT = ("names_patient", "issuer")  # told about a row to `remarks`, in no manifest
 _SHIFTED = "+dates"
 _MOST_DAYS = 365

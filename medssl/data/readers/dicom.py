@@ -9,8 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 from medssl.data.image import Image
 from medssl.data.readers.parts import dicom_rows, imagecodecs_plugin
 from medssl.data.readers.parts.dicom_frames import layout
-from medssl.data.readers.parts.dicom_header import looks_like_dicom, open_header
-from medssl.data.readers.parts.dicom_pixels import read_plane, read_stack, read_volume
+from medssl.data.readers.parts.dicom_header import looks_like_dicom
+from medssl.data.readers.parts.dicom_pixels import header_of, read_plane, read_stack, read_volume
 
 imagecodecs_plugin.register()
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def read(path: Path, frame: int | None = None) -> Image:
     Raises:
         DataError: It cannot be decoded, or `frame` is None and the frames are no volume.
     """
-    if frame is None and layout(open_header(path).dataset).kind != "image":
+    if frame is None and layout(header_of(path)).kind != "image":
         return read_volume(path)
     return read_plane(path, frame)
 

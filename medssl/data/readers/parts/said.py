@@ -13,7 +13,7 @@ _WORDS = frozenset(
     bits bomb box broken buffer but by byte bytes can cannot checksum chunk code codec color colour compressed
     compression contents convert corrupt corrupted could crc damaged data dataset decode decoded decoder decoding
     decompress decompressing decompression dimension dimensions does dos element empty encapsulated encoded encoding
-    end ended eof error exceed exceeds expected explicit failed field file find float floating format found fragment
+    end ended eof error exceed exceeds expected explicit failed few field file find float floating format found fragment
     fragments frame frames from gave got greater group gzip header header's height identify image implicit in
     incompatible incomplete incorrect index insufficient int integer interval invalid is it item items jpeg large
     length less limit lossless mapping marker match matching maximum memory metadata mismatch missing mode more must
