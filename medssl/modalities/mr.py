@@ -88,9 +88,10 @@ def head(values: np.ndarray) -> np.ndarray:
     low, high = float(values.min()), float(np.percentile(values, 99.5))
     scaled = ((values - low) / max(high - low, 1e-12)).clip(0, 1)
     bright = scaled > otsu(scaled)
-    if not bright.any() or bright.all() or scaled[~bright].mean() >= _AIR * scaled[bright].mean():
+    nothing = min(low, 0.0)  # no signal is 0, and the darkest tissue of a crop is more
+    if not bright.any() or bright.all() or values[~bright].mean() - nothing >= _AIR * (values[bright].mean() - nothing):
         return np.ones(values.shape, dtype=bool)
-    parts, _ = ndimage.label(ndimage.binary_closing(bright))
+    parts, _ = ndimage.label(bright | ndimage.binary_closing(bright))  # closing alone eats the edges of the volume
     largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     return np.asarray(ndimage.binary_fill_holes(largest))
 

@@ -47,3 +47,13 @@ def test_it_is_off_unless_asked_for() -> None:
     plain, made = oct.prepare(image, 100), oct.prepare(image, 100, oct.Reading(flatten=True))
     assert np.ptp(plain[0].argmax(0)) > 12
     assert np.ptp(made[0].argmax(0)) <= 4
+
+
+def test_white_corners_of_a_turned_scan_are_no_layer() -> None:
+    image, place = scan(20, 10)
+    rows, columns = np.mgrid[:200, :240]
+    image[rows < 30 - 0.15 * columns] = 255
+    image[rows > 175 + 0.05 * columns] = 255
+    found = layer(image)
+    assert found is not None
+    assert np.abs(found - place).max() < 2
