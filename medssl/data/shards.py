@@ -2,7 +2,8 @@
 
 Within a shard an image lies as it is indexed, channels first and its last axis fastest. A part of an image touches
 the pages that hold its rows and no others: slices of a volume are one run, and a box is one run a plane. Bricks were
-measured, too (`docs/results/data.md`): they touch a few less bytes, and cost more time to put together.
+measured, too (`docs/results/data.md`): a box of wide planes touches fewer bytes of them, and takes longer to put
+together.
 """
 
 import io
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medssl import files
+from medssl.data.readahead import ask
 
 SHARD_BYTES = 2**30
 PATTERN = "images-*.npy"
@@ -72,7 +74,7 @@ class Images:
     def __getitem__(self, key: Any) -> np.ndarray:
         """Return an image (C, *S) for a number, a part of it for a number and slices, or several for some numbers."""
         if isinstance(key, tuple):
-            return self._wide(self.stored(int(key[0]))[key[1:]])
+            return self._wide(self._part(int(key[0]), key[1:]))
         if np.ndim(key) == 0 and not isinstance(key, slice):
             return self._wide(self.stored(int(key)))
         rows = np.arange(len(self))[key]
@@ -121,9 +123,15 @@ class Images:
             raise IndexError(f"a box of {tuple(size)} leaves an image of {self.shape[2:]}")
         result = np.empty((len(rows), self.shape[1], *size), self.dtype) if out is None else out
         for box, row, corner, end in zip(result, rows, np.asarray(corners).tolist(), ends.tolist(), strict=True):
-            part = self.stored(int(row))[(slice(None), *map(slice, corner, end))]
+            part = self._part(int(row), (slice(None), *map(slice, corner, end)))
             box[...] = part if part.dtype == self.dtype else widened(part)
         return result
+
+    def _part(self, row: int, key: tuple[Any, ...]) -> np.ndarray:
+        part = self.stored(row)[key]
+        if part.ndim > 1:
+            ask(self.shards[self.shard_of(row)], part)
+        return part
 
     def _wide(self, pixels: np.ndarray) -> np.ndarray:
         return pixels if pixels.dtype == self.dtype else widened(pixels)

@@ -76,6 +76,12 @@ def test_every_bit_of_the_list_of_files_counts(store: Store) -> None:
             file.write_bytes(whole)
 
 
+def test_a_list_of_files_that_says_the_same_in_other_words_is_damaged(store: Store) -> None:
+    file = store.folder / files.MANIFEST
+    file.write_bytes(file.read_bytes().replace(b"\n", b" ", 1))
+    assert check(store.folder).damage == (f"{files.MANIFEST} is not as it was written",)
+
+
 def test_the_shard_and_the_samples_are_named(store: Store) -> None:
     flip(store.folder / "images-00001.npy", -1, 0)
     flip(store.folder / "images-00002.npy", -1, 7)

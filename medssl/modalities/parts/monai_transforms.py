@@ -17,6 +17,7 @@ import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ def _kind(name: str, where: str) -> Any:
     from monai.transforms import MapTransform, Randomizable, Transform
 
     kind = getattr(monai, name, None)
-    allowed = {one for one in dir(monai) if _is_allowed(getattr(monai, one))}
+    allowed = _allowed()
     if name in allowed:
         return kind
     if inspect.isclass(kind) and issubclass(kind, Randomizable):
@@ -166,6 +167,13 @@ def _kind(name: str, where: str) -> Any:
     near = difflib.get_close_matches(str(name), sorted(allowed), n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(allowed))}"
     raise SettingsError(f"MONAI has no transform '{name}'", where=where, fix=hint)
+
+
+@cache
+def _allowed() -> frozenset[str]:
+    import monai.transforms as monai
+
+    return frozenset(one for one in dir(monai) if _is_allowed(getattr(monai, one)))
 
 
 def _is_allowed(kind: Any) -> bool:
