@@ -1,0 +1,218 @@
+"""A DICOM header at a glance: the wanted elements of a plain file from its first kilobytes, as pydicom would give them.
+
+pydicom keeps every element; a row of a manifest needs thirty. This walks the same bytes in the same order, keeps the
+wanted ones and has them converted by pydicom's own converters, whose answers are remembered. It gives up at the first
+thing that is odd, and then pydicom reads the file: so a header from here is never a guess. Odd is what is no explicit or
+implicit little endian, deflated, without preamble, cut off, of another VR than the dictionary's, multi-frame with
+functional groups, or just not understood.
+"""
+
+import re
+import struct
+import warnings
+from typing import Any
+
+from pydicom import uid
+from pydicom.charset import convert_encodings
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement, convert_raw_data_element, empty_value_for_VR
+from pydicom.dataset import FileMetaDataset
+from pydicom.tag import BaseTag
+from pydicom.values import convert_string
+
+from medssl.data.readers.parts.dicom_header import Header
+from medssl.data.readers.parts.dicom_walk import LONG_VRS, SHORT_VRS, OddError, Raw, Walk
+
+WANTED = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
+    "Modality", "Manufacturer", "ManufacturerModelName", "InstitutionName", "ImageType", "NumberOfFrames", "Rows",
+    "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PhotometricInterpretation", "PixelSpacing",
+    "ImagerPixelSpacing", "NominalScannedPixelSpacing", "ImageLaterality", "Laterality", "ImagePositionPatient",
+    "ImageOrientationPatient", "EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue",
+    "AcquisitionNumber", "InstanceNumber",
+)  # fmt: skip
+"""Whatever rows ask a header for. A question for anything else is odd: the file is read by pydicom, and slowly."""
+_NEVER = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+_CHARSET = "SpecificCharacterSet"
+_TAGS = {name: int(tag_for_keyword(name) or 0) for name in (*WANTED, _CHARSET)}
+_VRS = {name: dictionary_VR(tag) for name, tag in _TAGS.items()}
+_SYNTAXES = {
+    str(code).encode(): code for code in uid.AllTransferSyntaxes if code.is_little_endian and not code.is_deflated
+}
+_MOST_KEPT = 20_000
+
+_NOTHING: Any = object()
+_EMPTY: dict[str, Any] = dict.fromkeys((*WANTED, *_NEVER), _NOTHING)
+_WALKS = {
+    implicit: Walk({_TAGS[name]: (name, _VRS[name]) for name in _TAGS}, _NEVER, implicit=implicit)
+    for implicit in (False, True)
+}
+
+
+class Glance:
+    """The wanted elements, asked for like those of a pydicom data set.
+
+    Attributes:
+        file_meta: Holds the transfer syntax alone.
+        original_encoding: Whether VRs are implicit, and the byte order little endian.
+    """
+
+    __slots__ = ("_values", "file_meta", "original_encoding")
+
+    def __init__(self, values: dict[str, Any], file_meta: FileMetaDataset, implicit: bool) -> None:
+        self._values, self.file_meta, self.original_encoding = values, file_meta, (implicit, True)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or the default where the file has none.
+
+        Raises:
+            OddError: Nobody looked for this element.
+        """
+        value = self._values.get(name)
+        if value is _NOTHING:
+            return default
+        if value is None and name not in self._values:
+            raise OddError(name)
+        return value
+
+    def __contains__(self, name: str) -> bool:
+        return self.get(name, _NOTHING) is not _NOTHING
+
+    def __getattr__(self, name: str) -> Any:
+        value = self.get(name, _NOTHING)
+        if value is _NOTHING:
+            raise AttributeError(name)
+        return value
+
+
+def glance(handle: int, head: bytes, size: int) -> Header | None:
+    """Return the header of an open file, or None where pydicom should read it.
+
+    Args:
+        handle: The file.
+        head: Its first bytes, some thousands.
+        size: Of the file, in bytes.
+    """
+    try:
+        code, at = _meta(head)
+        implicit = code.is_implicit_VR
+        raw, pixels_at, value_at, length = _WALKS[implicit].through(handle, head, at)
+        dataset: Any = Glance(_converted(raw), _meta_of(code), implicit)
+        return Header(dataset, pixels_at, False, 0, (size - value_at, length))
+    except (OddError, struct.error, OSError):
+        return None
+
+
+def _meta(head: bytes) -> tuple[uid.UID, int]:
+    """Return the transfer syntax, and where the data set begins."""
+    if head[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00":
+        raise OddError
+    at, found = 144, b""
+    while head[at : at + 2] == b"\x02\x00":
+        element, vr, length = struct.unpack_from("<H2sH", head, at + 2)
+        at += 8
+        if vr in LONG_VRS:
+            (length,) = struct.unpack_from("<L", head, at)
+            at += 4
+        elif vr not in SHORT_VRS:
+            raise OddError
+        if element == 0x10:
+            if found or vr != b"UI":
+                raise OddError
+            found = head[at : at + length]
+        at += length
+    code = _SYNTAXES.get(found.rstrip(b"\0"))
+    if code is None or at + 8 > len(head):
+        raise OddError
+    return code, at
+
+
+_metas: dict[uid.UID, FileMetaDataset] = {}
+
+
+def _meta_of(code: uid.UID) -> FileMetaDataset:
+    if code not in _metas:
+        _metas[code] = FileMetaDataset()
+        _metas[code].TransferSyntaxUID = code
+    return _metas[code]
+
+
+class _Converted:
+    """Values by name and bytes, in one character set."""
+
+    def __init__(self, charset: bytes | None) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                self.encodings = convert_encodings(convert_string(charset, True) if charset else charset and "")
+            except Exception as error:
+                raise OddError from error
+        self.known: dict[tuple[str, bytes], Any] = {}
+
+    def value(self, name: str, raw: bytes) -> Any:
+        """Return what pydicom makes of a value."""
+        quick = _QUICK.get(name)
+        if quick is not None and (value := quick(raw)) is not None:
+            return value
+        if name in _REGULAR and raw and not _REGULAR[name].fullmatch(raw):
+            raise OddError
+        vr = _VRS[name]
+        given: Any = raw or empty_value_for_VR(vr, raw=True)
+        element = RawDataElement(BaseTag(_TAGS[name]), vr, len(raw), given, 0, False, True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                value = convert_raw_data_element(element, encoding=self.encodings).value
+            except Exception as error:
+                raise OddError from error
+        if len(self.known) > _MOST_KEPT:
+            self.known.clear()
+        self.known[name, raw] = value
+        return value
+
+
+_by_charset: dict[bytes | None, _Converted] = {}
+
+
+def _converted(raw: list[Raw]) -> dict[str, Any]:
+    charset = raw.pop(0)[1] if raw and raw[0][0] == _CHARSET else None
+    if charset not in _by_charset:
+        if len(_by_charset) > _MOST_KEPT:
+            _by_charset.clear()
+        _by_charset[charset] = _Converted(charset)
+    converted = _by_charset[charset]
+    known, values = converted.known, _EMPTY.copy()
+    for item in raw:
+        value = known.get(item, _NOTHING)
+        values[item[0]] = converted.value(*item) if value is _NOTHING else value
+    if _CHARSET in values or not values["SOPClassUID"] or values["SOPClassUID"] is _NOTHING:
+        raise OddError
+    return values
+
+
+# What differs from file to file is not worth remembering: plain values are converted here, others by pydicom.
+_NUMBER = rb" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *"
+_numbers = re.compile(_NUMBER + rb"\\" + _NUMBER + rb"\\" + _NUMBER).fullmatch
+_whole = re.compile(rb"(?:0|[1-9][0-9]{0,8}) ?").fullmatch
+_dotted = re.compile(rb"([0-9.]+)\0?").fullmatch
+
+
+def _uid(raw: bytes) -> str | None:
+    found = _dotted(raw)
+    return found[1].decode("ascii") if found else None
+
+
+def _position(raw: bytes) -> tuple[float, ...] | None:
+    return tuple(map(float, raw.split(b"\\"))) if _numbers(raw) else None
+
+
+def _number(raw: bytes) -> int | None:
+    return int(raw) if _whole(raw) else None
+
+
+_QUICK = {"SOPInstanceUID": _uid, "ImagePositionPatient": _position, "InstanceNumber": _number}
+# pydicom counts complaints about these two, and a row repeats the count.
+_REGULAR = {
+    "NumberOfFrames": re.compile(rb"(?:0|[1-9][0-9]{0,8}) ?"),
+    "SOPClassUID": re.compile(rb"(?=.{1,64}\0?$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\0?"),
+}
