@@ -3,7 +3,8 @@
 A reader is a module with `sniff(path, head) -> bool` (is this content mine?), `describe(path) -> list[dict]` (manifest
 rows from the header alone) and `read(path, frame) -> Image`. One whose files may be slices tells the `plane` of such a
 row, and has `read_slices(paths) -> Image`; see `medssl.data.grouping`. One whose header names a file of voxels beside
-it tells that `data_file`, which a scan then skips.
+it tells that `data_file`, which a scan then skips. One that can tell rows from the first bytes of an open file has
+`glance(path, handle, head, size) -> list[dict] | None`, which must return what `describe` does, or None.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from medssl.data.image import Image
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError
 
-HEAD_BYTES = 4096
+HEAD_BYTES = 8192
 
 
 @lru_cache

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.data.image import Image
-from medssl.data.readers.parts import dicom_glance, dicom_rows, imagecodecs_plugin
+from medssl.data.readers.parts import dicom_alike, dicom_rows, imagecodecs_plugin
 from medssl.data.readers.parts.dicom_frames import layout
 from medssl.data.readers.parts.dicom_header import looks_like_dicom, open_header
 from medssl.data.readers.parts.dicom_pixels import read_plane, read_stack, read_volume
@@ -27,7 +27,7 @@ def describe(path: Path) -> list[dict[str, Any]]:
     return dicom_rows.describe(path)
 
 
-def glance(path: Path, handle: int, head: bytes, size: int) -> list[dict[str, Any]] | None:
+def glance(path: Path | str, handle: int, head: bytes, size: int) -> list[dict[str, Any]] | None:
     """Return what `describe` returns, many times as fast, or None where only that can tell.
 
     Args:
@@ -36,11 +36,7 @@ def glance(path: Path, handle: int, head: bytes, size: int) -> list[dict[str, An
         head: Its first bytes.
         size: Of the file, in bytes.
     """
-    header = dicom_glance.glance(handle, head, size)
-    try:
-        return dicom_rows.rows_of(path, header) if header is not None else None
-    except dicom_glance.OddError:
-        return None
+    return dicom_alike.rows(path, handle, head, size)
 
 
 def read(path: Path, frame: int | None = None) -> Image:

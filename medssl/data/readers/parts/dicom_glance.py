@@ -7,10 +7,11 @@ implicit little endian, deflated, without preamble, cut off, of another VR than 
 functional groups, or just not understood.
 """
 
+import math
 import re
 import struct
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydicom import uid
 from pydicom.charset import convert_encodings
@@ -21,7 +22,7 @@ from pydicom.tag import BaseTag
 from pydicom.values import convert_string
 
 from medssl.data.readers.parts.dicom_header import Header
-from medssl.data.readers.parts.dicom_walk import LONG_VRS, SHORT_VRS, OddError, Raw, Walk
+from medssl.data.readers.parts.dicom_walk import LONG_VRS, SHORT_VRS, OddError, Walk, Walked
 
 WANTED = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
@@ -39,12 +40,41 @@ _VRS = {name: dictionary_VR(tag) for name, tag in _TAGS.items()}
 _SYNTAXES = {
     str(code).encode(): code for code in uid.AllTransferSyntaxes if code.is_little_endian and not code.is_deflated
 }
+_IMPLICIT = {code for code in _SYNTAXES.values() if code.is_implicit_VR}
 _MOST_KEPT = 20_000
+
+_NUMBER = rb" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *"
+_numbers = re.compile(_NUMBER + rb"\\" + _NUMBER + rb"\\" + _NUMBER).fullmatch
+_whole = re.compile(rb"(?:0|[1-9][0-9]{0,8}) ?").fullmatch
+_dotted = re.compile(rb"([0-9.]+)\0?").fullmatch
+
+
+def _plain_uid(raw: bytes) -> str | None:
+    found = _dotted(raw)
+    return found[1].decode("ascii") if found else None
+
+
+def _plain_position(raw: bytes) -> tuple[float, ...] | None:
+    found = tuple(map(float, raw.split(b"\\"))) if _numbers(raw) else None
+    return found if found and all(map(math.isfinite, found)) else None
+
+
+def _plain_number(raw: bytes) -> int | None:
+    return int(raw) if _whole(raw) else None
+
+
+APART = {"SOPInstanceUID": _plain_uid, "ImagePositionPatient": _plain_position, "InstanceNumber": _plain_number}
+"""What differs within a series, with what converts it where it is plain; None from that is for pydicom."""
+# pydicom counts complaints about these two, and a row repeats the count.
+_REGULAR = {
+    "NumberOfFrames": re.compile(rb"(?:0|[1-9][0-9]{0,8}) ?"),
+    "SOPClassUID": re.compile(rb"(?=.{1,64}\0?$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\0?"),
+}
 
 _NOTHING: Any = object()
 _EMPTY: dict[str, Any] = dict.fromkeys((*WANTED, *_NEVER), _NOTHING)
 _WALKS = {
-    implicit: Walk({_TAGS[name]: (name, _VRS[name]) for name in _TAGS}, _NEVER, implicit=implicit)
+    implicit: Walk({_TAGS[name]: (name, _VRS[name]) for name in _TAGS}, frozenset(APART), _NEVER, implicit=implicit)
     for implicit in (False, True)
 }
 
@@ -85,22 +115,51 @@ class Glance:
         return value
 
 
-def glance(handle: int, head: bytes, size: int) -> Header | None:
-    """Return the header of an open file, or None where pydicom should read it.
+class Glimpse(NamedTuple):
+    """What was walked through: nothing is converted yet.
+
+    Attributes:
+        code: The transfer syntax.
+        walked: The elements.
+        size: Of the file, in bytes.
+    """
+
+    code: uid.UID
+    walked: Walked
+    size: int
+
+    @property
+    def pixel_bytes(self) -> tuple[int, int]:
+        """How many bytes follow the head of the pixel data element, and how many it says."""
+        return self.size - self.walked.value_at, self.walked.length
+
+    def header(self) -> Header:
+        """Return the header with its values.
+
+        Raises:
+            OddError: pydicom should read this file.
+        """
+        implicit = self.code.is_implicit_VR
+        dataset: Any = Glance(_converted(_WALKS[implicit], self.walked), _meta_of(self.code), implicit)
+        return Header(dataset, self.walked.pixels_at, False, 0, self.pixel_bytes)
+
+
+def glimpse(handle: int, head: bytes, size: int) -> Glimpse:
+    """Walk through an open file.
 
     Args:
         handle: The file.
         head: Its first bytes, some thousands.
         size: Of the file, in bytes.
+
+    Raises:
+        OddError: pydicom should read this file.
     """
     try:
         code, at = _meta(head)
-        implicit = code.is_implicit_VR
-        raw, pixels_at, value_at, length = _WALKS[implicit].through(handle, head, at)
-        dataset: Any = Glance(_converted(raw), _meta_of(code), implicit)
-        return Header(dataset, pixels_at, False, 0, (size - value_at, length))
-    except (OddError, struct.error, OSError):
-        return None
+        return Glimpse(code, _WALKS[code in _IMPLICIT].through(handle, head, at), size)
+    except (struct.error, OSError) as error:
+        raise OddError from error
 
 
 def _meta(head: bytes) -> tuple[uid.UID, int]:
@@ -151,7 +210,7 @@ class _Converted:
 
     def value(self, name: str, raw: bytes) -> Any:
         """Return what pydicom makes of a value."""
-        quick = _QUICK.get(name)
+        quick = APART.get(name)
         if quick is not None and (value := quick(raw)) is not None:
             return value
         if name in _REGULAR and raw and not _REGULAR[name].fullmatch(raw):
@@ -174,7 +233,8 @@ class _Converted:
 _by_charset: dict[bytes | None, _Converted] = {}
 
 
-def _converted(raw: list[Raw]) -> dict[str, Any]:
+def _converted(walk: Walk, walked: Walked) -> dict[str, Any]:
+    raw = [walk.value(element) for element in walked.elements]
     charset = raw.pop(0)[1] if raw and raw[0][0] == _CHARSET else None
     if charset not in _by_charset:
         if len(_by_charset) > _MOST_KEPT:
@@ -182,37 +242,9 @@ def _converted(raw: list[Raw]) -> dict[str, Any]:
         _by_charset[charset] = _Converted(charset)
     converted = _by_charset[charset]
     known, values = converted.known, _EMPTY.copy()
-    for item in raw:
+    for item in (*raw, *walked.apart.items()):
         value = known.get(item, _NOTHING)
         values[item[0]] = converted.value(*item) if value is _NOTHING else value
     if _CHARSET in values or not values["SOPClassUID"] or values["SOPClassUID"] is _NOTHING:
         raise OddError
     return values
-
-
-# What differs from file to file is not worth remembering: plain values are converted here, others by pydicom.
-_NUMBER = rb" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *"
-_numbers = re.compile(_NUMBER + rb"\\" + _NUMBER + rb"\\" + _NUMBER).fullmatch
-_whole = re.compile(rb"(?:0|[1-9][0-9]{0,8}) ?").fullmatch
-_dotted = re.compile(rb"([0-9.]+)\0?").fullmatch
-
-
-def _uid(raw: bytes) -> str | None:
-    found = _dotted(raw)
-    return found[1].decode("ascii") if found else None
-
-
-def _position(raw: bytes) -> tuple[float, ...] | None:
-    return tuple(map(float, raw.split(b"\\"))) if _numbers(raw) else None
-
-
-def _number(raw: bytes) -> int | None:
-    return int(raw) if _whole(raw) else None
-
-
-_QUICK = {"SOPInstanceUID": _uid, "ImagePositionPatient": _position, "InstanceNumber": _number}
-# pydicom counts complaints about these two, and a row repeats the count.
-_REGULAR = {
-    "NumberOfFrames": re.compile(rb"(?:0|[1-9][0-9]{0,8}) ?"),
-    "SOPClassUID": re.compile(rb"(?=.{1,64}\0?$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\0?"),
-}

@@ -6,6 +6,7 @@ up instead of worked out. Whatever pydicom would read otherwise than by these pl
 
 import os
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -15,13 +16,12 @@ from medssl.data.readers.parts.dicom_header import PIXEL_TAGS
 
 SHORT_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_16)
 LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
-Raw = tuple[str, bytes]
-"""Name and value of an element."""
 _WINDOW, _WIDE_WINDOW = 8192, 1 << 20
 _UNDEFINED = 0xFFFFFFFF
 _LONGEST = 4096  # of a wanted value
 _DEEPEST = 8  # sequences in each other
-_MOST_KEPT = 20_000
+_MOST_KEPT, _MOST_STRETCHES = 20_000, 2000
+_LEAST_RUN = 3
 _PIXEL_VRS = frozenset((b"OB", b"OW", b"OF", b"OD"))
 _PIXELS = frozenset(group << 16 | element for group, element in PIXEL_TAGS)
 _EXPLICIT, _IMPLICIT, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<HHL"), struct.Struct("<L")
@@ -51,23 +51,74 @@ class _Step(NamedTuple):
     name: str | None
 
 
+class _Stretch(NamedTuple):
+    """Elements that were met in a row, all of them with short heads.
+
+    Attributes:
+        heads: Unpacks all heads.
+        expected: What they should be: then every element lies where it lay.
+        wanted: Unpacks the wanted elements.
+        size: Bytes of all.
+    """
+
+    heads: Callable[[bytes, int], tuple[bytes, ...]]
+    expected: tuple[bytes, ...]
+    wanted: Callable[[bytes, int], tuple[bytes, ...]]
+    size: int
+
+    @classmethod
+    def of(cls, run: list[tuple[bytes, int, bool]]) -> "_Stretch":
+        """Return the stretch of elements, each given as its head, its size, and whether it is wanted."""
+        heads = struct.Struct("<" + "".join(f"8s{size - 8}x" for _, size, _ in run))
+        wanted = struct.Struct("<" + "".join(f"{size}{'s' if is_wanted else 'x'}" for _, size, is_wanted in run))
+        return cls(heads.unpack_from, tuple(head for head, _, _ in run), wanted.unpack_from, heads.size)
+
+
+class Walked(NamedTuple):
+    """What was met on the way.
+
+    Attributes:
+        elements: The wanted elements, each with its head.
+        apart: Values of those that differ from file to file, by name.
+        pixels_at: Place of the pixel data element.
+        value_at: Place of its value.
+        length: Bytes that its head says.
+    """
+
+    elements: list[bytes]
+    apart: dict[str, bytes]
+    pixels_at: int
+    value_at: int
+    length: int
+
+
 class Walk:
     """A way through data sets of one encoding; it remembers what it met.
 
     Args:
         wanted: Name and VR of each wanted tag.
+        apart: Names of wanted elements whose values differ from file to file.
         never: Keywords of elements that make a file odd.
         implicit: VRs are not written.
     """
 
-    def __init__(self, wanted: dict[int, tuple[str, str]], never: tuple[str, ...], *, implicit: bool) -> None:
-        self.wanted, self.implicit = wanted, implicit
+    def __init__(
+        self, wanted: dict[int, tuple[str, str]], apart: frozenset[str], never: tuple[str, ...], *, implicit: bool
+    ) -> None:
+        self.wanted, self.apart, self.implicit = wanted, apart, implicit
         self.never = {int(tag_for_keyword(name) or 0) for name in never}
-        self.skip: dict[bytes, int] = {}
         self.steps: dict[bytes, _Step] = {}
+        self.stretches: dict[bytes, _Stretch] = {}
+        self.first: dict[int, bytes] = {}  # head that a tag was met with first
+        self.varied = {tag for tag, (name, _) in wanted.items() if name in apart}  # tags met with several heads
 
-    def through(self, handle: int, window: bytes, at: int) -> tuple[list[Raw], int, int, int]:
-        """Return the wanted elements, the places of the pixel data element and of its value, and the value's length.
+    def value(self, element: bytes) -> tuple[str, bytes]:
+        """Return the name and the value of a wanted element."""
+        step = self.steps.get(element[:8]) or self._learn(element[:8])
+        return str(step.name), element[step.head :]
+
+    def through(self, handle: int, window: bytes, at: int) -> Walked:
+        """Walk up to the pixels.
 
         Args:
             handle: An open file.
@@ -78,13 +129,18 @@ class Walk:
             OddError: pydicom should read this file.
         """
         self._check_encoding(window, at)
-        base, raw, skip, steps = 0, [], self.skip, self.steps
+        elements: list[bytes] = []
+        apart: dict[str, bytes] = {}
+        base, run, stretches, steps = 0, [], self.stretches, self.steps
         while True:
             head = window[at : at + 8]
-            plain = skip.get(head)
-            if plain is not None:
-                at += plain
-                continue
+            stretch = stretches.get(head)
+            if stretch is not None and at + stretch.size <= len(window):
+                if stretch.heads(window, at) == stretch.expected:
+                    elements += stretch.wanted(window, at)
+                    at += stretch.size
+                    run = self._remember(run)
+                    continue
             if at + 12 > len(window):
                 base, window, at = base + at, _read(handle, base + at, _WINDOW), 0
                 head = window[:8]
@@ -93,25 +149,47 @@ class Walk:
             if length is None:
                 (length,) = _LENGTH.unpack_from(window, at + 8)
             if step.tag in _PIXELS:
-                return raw, base + at, base + at + step.head, length
+                self._remember(run)
+                return Walked(elements, apart, base + at, base + at + step.head, length)
             if length == _UNDEFINED:
-                try:
-                    at = self._after_sequence(window, at + step.head, step, _DEEPEST)
-                except struct.error:
-                    base, window = base + at, _read(handle, base + at, _WIDE_WINDOW)
-                    at = self._after_sequence(window, step.head, step, _DEEPEST)
+                base, window, at = self._behind_sequence(handle, base, window, at, step)
+                run = self._remember(run)
                 continue
-            start = at + step.head
+            size = step.head + length
             if step.name is not None:
-                if length > _LONGEST:
-                    raise OddError
-                if start + length > len(window):
-                    base, window, start = base + at, _read(handle, base + at, _WINDOW), step.head
-                value = window[start : start + length]
-                if len(value) < length:
-                    raise OddError
-                raw.append((step.name, value))
-            at = start + length
+                if at + size > len(window):
+                    base, window, at = base + at, _read(handle, base + at, _WINDOW), 0
+                self._take(step, window[at : at + size], size, elements, apart)
+            if step.length is None or step.tag in self.varied:
+                run = self._remember(run)
+            else:
+                run.append((head, size, step.name is not None))
+            at += size
+
+    def _take(self, step: _Step, element: bytes, size: int, elements: list[bytes], apart: dict[str, bytes]) -> None:
+        """Keep a wanted element."""
+        if len(element) < size or step.name in apart:
+            raise OddError
+        if step.name in self.apart:
+            apart[str(step.name)] = element[step.head :]
+        else:
+            elements.append(element)
+
+    def _remember(self, run: list[tuple[bytes, int, bool]]) -> list[tuple[bytes, int, bool]]:
+        """Make elements that were met one after the other a stretch, which is compared as a whole; begin another run."""
+        if len(run) >= _LEAST_RUN:
+            if len(self.stretches) > _MOST_STRETCHES:
+                self.stretches.clear()
+            self.stretches[run[0][0]] = _Stretch.of(run)
+        return [] if run else run
+
+    def _behind_sequence(self, handle: int, base: int, window: bytes, at: int, step: _Step) -> tuple[int, bytes, int]:
+        """Return (base, window, place) behind a sequence of undefined length."""
+        try:
+            return base, window, self._after_sequence(window, at + step.head, step, _DEEPEST)
+        except struct.error:
+            base, window = base + at, _read(handle, base + at, _WIDE_WINDOW)
+            return base, window, self._after_sequence(window, step.head, step, _DEEPEST)
 
     def _check_encoding(self, window: bytes, at: int) -> None:
         """Refuse what pydicom would find to be of the other encoding, and elements of groups that are no data set's."""
@@ -124,13 +202,13 @@ class Walk:
         if len(head) < 8:
             raise OddError
         step = self._implicit(head) if self.implicit else self._explicit(head)
-        if step.tag in self.never or step.tag >> 16 >= 0x7FE0 and step.tag not in _PIXELS:
+        if step.tag in self.never or (step.tag >> 16 >= 0x7FE0 and step.tag not in _PIXELS):
             raise OddError
-        if len(self.skip) + len(self.steps) > _MOST_KEPT:
-            self.skip.clear()
+        if len(self.steps) > _MOST_KEPT or len(self.first) > _MOST_KEPT:
             self.steps.clear()
-        if step.name is None and step.length is not None and step.length != _UNDEFINED and step.tag not in _PIXELS:
-            self.skip[head] = step.head + step.length
+            self.first.clear()
+        if self.first.setdefault(step.tag, head) != head:
+            self.varied.add(step.tag)
         self.steps[head] = step
         return step
 
