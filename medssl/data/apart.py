@@ -5,6 +5,7 @@ fork, everything runs in this process and the limits do not hold.
 """
 
 import faulthandler
+import gc
 import math
 import mmap
 import multiprocessing
@@ -32,6 +33,7 @@ SECONDS = 10.0
 MEMORY = 2**30  # bytes beyond what the process held before
 _WORTH_A_PROCESS = 100  # files, which take about as long as another process takes to begin
 _AHEAD = 32  # results a child that may wait for an earlier one
+_GARBAGE = 20_000  # objects between two looks for garbage
 _PATIENCE = 1.0  # seconds after which a child hands over what it has of a batch
 _NOW = struct.Struct("<qd")  # what a child works on: a number in its batch, and since when
 
@@ -285,6 +287,8 @@ def _work(
 ) -> None:
     """Answer one batch after the other until the parent is gone; what decoders print is dropped."""
     faulthandler.disable()
+    gc.freeze()  # what the parent had is neither looked through nor copied
+    gc.set_threshold(_GARBAGE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

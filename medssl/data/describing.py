@@ -49,9 +49,10 @@ def _rows(path: Path | str, size: int) -> list[Row]:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         head = os.read(handle, HEAD_BYTES)
-        name = None if os.path.basename(path).startswith("._") else reader_of(Path(path), head)  # noqa: PTH119
+        base = os.path.basename(path)  # noqa: PTH119
+        name = None if base.startswith("._") else reader_of(path, head)
         if name is None:
-            state, reason = judge(os.path.basename(path), head)  # noqa: PTH119
+            state, reason = judge(base, head)
             return [{"status": state, "reason": reason, "file_bytes": size}]
         reader = all_readers()[name]
         glance = getattr(reader, "glance", None)
@@ -59,4 +60,6 @@ def _rows(path: Path | str, size: int) -> list[Row]:
     finally:
         os.close(handle)
     rows = reader.describe(Path(path)) if found is None else found
-    return [row | {"file_bytes": size, "format": name} for row in rows]
+    for row in rows:
+        row.update(file_bytes=size, format=name)
+    return rows

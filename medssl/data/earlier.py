@@ -114,8 +114,8 @@ class Earlier:
         if self.update:
             there = int(pc.sum(pc.is_in(names, value_set=before)).as_py() or 0)
             self.said.append(
-                f"{same} of {total} files are as they were; {total - there} are new, {there - same} are changed or could "
-                f"not be read before, {len(before) - there} are gone"
+                f"{same} of {total} files are as they were; {total - there} are new, {there - same} are changed or "
+                f"could not be read before, {len(before) - there} are gone"
             )
         elif same and self.shard is None:
             self.said.append(f"going on with an unfinished scan: {same} of {total} files were read before")

@@ -18,8 +18,8 @@ from medssl.data.rows import Described, Gathered, batch_of, compact, packed, unp
 
 Row = dict[str, Any]
 Hide = Callable[[Row], Row]
-"""Called with a row, `path` in it, before it leaves the process that read it. Its attribute `fingerprint`, if it has one,
-tells keys apart: rows that were hidden otherwise are not used again."""
+"""Called with a row, `path` in it, before it leaves the process that read it. Its attribute `fingerprint`, if it has
+one, tells keys apart: rows that were hidden otherwise are not used again."""
 Progress = Callable[[str, dict[str, Any]], None]
 _TOGETHER = 256  # files whose rows travel together
 _NOWHERE = "\0"  # no file's name

@@ -1,9 +1,9 @@
-"""What earlier scans found, so that nothing is read twice: the journal of a scan under way, the record of a finished one.
+"""What a scan found, so that nothing is read twice: the journal of one under way, the record of a finished one.
 
-Both lie hidden beside the manifest, `.NAME.scan` and `.NAME.files`, and hold blocks of rows (`medssl.data.rows`) as they
-left the children that read them. A journal is appended to and never changed; a torn end is cut. When the manifest is
-written the journal is renamed to the record. Rows are used again for a file of the same name, size and time of change,
-by the same program, below the same folder, with identifiers hidden by the same key.
+Both lie hidden beside the manifest, `.NAME.scan` and `.NAME.files`, and hold blocks of rows (`medssl.data.rows`) as
+they left the children that read them. A journal is appended to and never changed; a torn end is cut. When the manifest
+is written the journal is renamed to the record. Rows are used again for a file of the same name, size and time of
+change, by the same program, below the same folder, with identifiers hidden by the same key.
 """
 
 import fcntl

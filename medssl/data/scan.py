@@ -12,7 +12,7 @@ from medssl.data.earlier import Earlier
 from medssl.data.labels import join_labels
 from medssl.data.listing import TABLES, Archive
 from medssl.data.manifest import Manifest, absolute
-from medssl.data.reading import Hide, read
+from medssl.data.reading import Hide, read, read_part
 from medssl.data.remarks import leaking_split, several_sites, unstacked, with_patients
 from medssl.data.tabled import as_table
 from medssl.data.tables import read_text_table
@@ -49,10 +49,7 @@ def scan(
     Raises:
         DataError: A path does not exist, nothing readable is there, or the label table does not fit.
     """
-    paths = [absolute(Path(path)) for path in paths]
-    for path in paths:
-        if not path.exists():
-            raise DataError("There is no such file or folder", where=path)
+    paths = _there(paths)
     tables = [p for p in paths if p.is_file() and p.suffix.lower() in TABLES]
     if len(paths) == 1 and tables and _is_manifest(tables[0]):
         return Manifest.load(tables[0])
@@ -67,6 +64,40 @@ def scan(
     manifest = manifest.with_remarks(*unstacked(manifest), *several_sites(manifest))
     manifest = with_patients(manifest, image_is_patient)
     return manifest.with_remarks(*leaking_split(manifest))
+
+
+def scan_part(
+    paths: list[Path],
+    earlier: Earlier,
+    *,
+    labels: Path | None = None,
+    hide: Hide | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Read the files of one part of a scan, and return how many it has; `scan` finds what all parts wrote.
+
+    Args:
+        paths: As for `scan`.
+        earlier: Names the part.
+        labels: As for `scan`.
+        hide: As for `scan`.
+        progress: As for `scan`.
+
+    Raises:
+        DataError: A path does not exist.
+    """
+    paths = _there(paths)
+    tables = [p for p in paths if p.is_file() and p.suffix.lower() in TABLES]
+    archive = Archive.of(paths, [*tables, *([absolute(labels)] if labels else [])], earlier.own)
+    return read_part(archive, hide, earlier, progress)
+
+
+def _there(paths: list[Path]) -> list[Path]:
+    paths = [absolute(Path(path)) for path in paths]
+    for path in paths:
+        if not path.exists():
+            raise DataError("There is no such file or folder", where=path)
+    return paths
 
 
 def _is_manifest(path: Path) -> bool:

@@ -29,13 +29,16 @@ def all_readers() -> dict[str, ModuleType]:
     return {name: discovery.load("data.readers", name) for name in discovery.names("data.readers")}
 
 
-def reader_of(path: Path, head: bytes) -> str | None:
+def reader_of(path: Path | str, head: bytes) -> str | None:
     """Return the name of the reader for a file's content, or None.
 
     Args:
         path: The file.
         head: Its first `HEAD_BYTES` bytes.
     """
+    if head[128:132] == b"DICM":  # by far the commonest, and the only one that begins so
+        return "dicom"
+    path = Path(path)
     return next((name for name, reader in all_readers().items() if reader.sniff(path, head)), None)
 
 

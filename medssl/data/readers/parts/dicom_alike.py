@@ -9,6 +9,7 @@ from typing import Any
 
 from medssl.data.readers.parts.dicom_glance import APART, Glimpse, OddError, glimpse
 from medssl.data.readers.parts.dicom_rows import rows_of
+from medssl.data.readers.parts.planes import Plane
 
 _UNDEFINED = 0xFFFFFFFF
 _MOST_KEPT = 2000
@@ -37,7 +38,7 @@ def rows(path: Path | str, handle: int, head: bytes, size: int) -> list[dict[str
     if key is not None and len(found) == 1 and ("ImagePositionPatient" not in apart or "plane" in found[0]):
         if len(_kept) >= _MOST_KEPT:
             _kept.clear()
-        _kept[key] = found[0]
+        _kept[key] = dict(found[0])
     return found
 
 
@@ -55,5 +56,6 @@ def _moved(row: dict[str, Any], apart: dict[str, Any]) -> dict[str, Any]:
     if "plane" in row:
         plane = row["plane"]
         number = float(apart.get("InstanceNumber", "inf"))
-        moved["plane"] = plane._replace(position=apart["ImagePositionPatient"], order=(plane.order[0], number))
+        order = (plane.order[0], number)
+        moved["plane"] = Plane(apart["ImagePositionPatient"], plane.orientation, plane.kind, order)
     return moved

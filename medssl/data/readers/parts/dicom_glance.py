@@ -2,9 +2,9 @@
 
 pydicom keeps every element; a row of a manifest needs thirty. This walks the same bytes in the same order, keeps the
 wanted ones and has them converted by pydicom's own converters, whose answers are remembered. It gives up at the first
-thing that is odd, and then pydicom reads the file: so a header from here is never a guess. Odd is what is no explicit or
-implicit little endian, deflated, without preamble, cut off, of another VR than the dictionary's, multi-frame with
-functional groups, or just not understood.
+thing that is odd, and then pydicom reads the file: so a header from here is never a guess. Odd is what is neither
+explicit nor implicit little endian, deflated, without preamble, cut off, of another VR than the dictionary's,
+multi-frame with functional groups, or just not understood.
 """
 
 import math
@@ -43,26 +43,30 @@ _SYNTAXES = {
 _IMPLICIT = {code for code in _SYNTAXES.values() if code.is_implicit_VR}
 _MOST_KEPT = 20_000
 
-_NUMBER = rb" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *"
-_numbers = re.compile(_NUMBER + rb"\\" + _NUMBER + rb"\\" + _NUMBER).fullmatch
-_whole = re.compile(rb"(?:0|[1-9][0-9]{0,8}) ?").fullmatch
-_dotted = re.compile(rb"([0-9.]+)\0?").fullmatch
+_DIGITS, _NUMBERS = b"0123456789.", b"0123456789+-.eE \\"
 
 
 def _plain_uid(raw: bytes) -> str | None:
-    found = _dotted(raw)
-    return found[1].decode("ascii") if found else None
+    text = raw.rstrip(b"\0")
+    return None if text.translate(None, _DIGITS) or not text else text.decode("ascii")
 
 
 def _plain_position(raw: bytes) -> tuple[float, ...] | None:
-    found = tuple(map(float, raw.split(b"\\"))) if _numbers(raw) else None
-    return found if found and all(map(math.isfinite, found)) else None
+    if raw.translate(None, _NUMBERS) or raw.count(b"\\") != 2:
+        return None
+    try:
+        found = tuple(map(float, raw.split(b"\\")))
+    except ValueError:
+        return None
+    return found if math.isfinite(sum(found)) else None
 
 
 def _plain_number(raw: bytes) -> int | None:
-    return int(raw) if _whole(raw) else None
+    text = raw.rstrip(b" ")
+    return int(text) if text.isdigit() and len(text) < _MOST_DIGITS else None
 
 
+_MOST_DIGITS = 10
 APART = {"SOPInstanceUID": _plain_uid, "ImagePositionPatient": _plain_position, "InstanceNumber": _plain_number}
 """What differs within a series, with what converts it where it is plain; None from that is for pydicom."""
 # pydicom counts complaints about these two, and a row repeats the count.
@@ -167,23 +171,33 @@ def _meta(head: bytes) -> tuple[uid.UID, int]:
     if head[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00":
         raise OddError
     at, found = 144, b""
-    while head[at : at + 2] == b"\x02\x00":
-        element, vr, length = struct.unpack_from("<H2sH", head, at + 2)
-        at += 8
-        if vr in LONG_VRS:
-            (length,) = struct.unpack_from("<L", head, at)
-            at += 4
-        elif vr not in SHORT_VRS:
-            raise OddError
-        if element == 0x10:
-            if found or vr != b"UI":
+    while (start := head[at : at + 8])[:2] == b"\x02\x00":
+        size, is_syntax = _meta_sizes.get(start) or _meta_size(head, at)
+        if is_syntax:
+            if found:
                 raise OddError
-            found = head[at : at + length]
-        at += length
+            found = head[at + 8 : at + size]
+        at += size
     code = _SYNTAXES.get(found.rstrip(b"\0"))
     if code is None or at + 8 > len(head):
         raise OddError
     return code, at
+
+
+_meta_sizes: dict[bytes, tuple[int, bool]] = {}
+
+
+def _meta_size(head: bytes, at: int) -> tuple[int, bool]:
+    """Return the bytes of an element of the file's meta information, and whether it is the transfer syntax."""
+    element, vr, length = struct.unpack_from("<H2sH", head, at + 2)
+    if vr in LONG_VRS:
+        return 12 + struct.unpack_from("<L", head, at + 8)[0], False
+    if vr not in SHORT_VRS or (element == 0x10 and vr != b"UI"):
+        raise OddError
+    if len(_meta_sizes) > _MOST_KEPT:
+        _meta_sizes.clear()
+    _meta_sizes[head[at : at + 8]] = 8 + length, element == 0x10
+    return 8 + length, element == 0x10
 
 
 _metas: dict[uid.UID, FileMetaDataset] = {}

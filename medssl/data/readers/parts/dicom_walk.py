@@ -6,7 +6,7 @@ up instead of worked out. Whatever pydicom would read otherwise than by these pl
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -22,6 +22,7 @@ _LONGEST = 4096  # of a wanted value
 _DEEPEST = 8  # sequences in each other
 _MOST_KEPT, _MOST_STRETCHES = 20_000, 2000
 _LEAST_RUN = 3
+_SELDOM, _BEGINNING = 20, 100  # a head that changes in one file of twenty ends a stretch
 _PIXEL_VRS = frozenset((b"OB", b"OW", b"OF", b"OD"))
 _PIXELS = frozenset(group << 16 | element for group, element in PIXEL_TAGS)
 _EXPLICIT, _IMPLICIT, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<HHL"), struct.Struct("<L")
@@ -51,27 +52,57 @@ class _Step(NamedTuple):
     name: str | None
 
 
+class _Met(NamedTuple):
+    """An element of a run: its head, its size with it, and its name if it is wanted."""
+
+    head: bytes
+    size: int
+    name: str | None
+
+
 class _Stretch(NamedTuple):
-    """Elements that were met in a row, all of them with short heads.
+    """Elements that were met in a row.
 
     Attributes:
         heads: Unpacks all heads.
         expected: What they should be: then every element lies where it lay.
         wanted: Unpacks the wanted elements.
+        apart: Unpacks the values of those that differ from file to file.
+        names: Of these.
         size: Bytes of all.
     """
 
     heads: Callable[[bytes, int], tuple[bytes, ...]]
     expected: tuple[bytes, ...]
     wanted: Callable[[bytes, int], tuple[bytes, ...]]
+    apart: Callable[[bytes, int], tuple[bytes, ...]]
+    names: tuple[str, ...]
     size: int
 
+    def fits(self, window: bytes, at: int) -> bool:
+        """Return whether these very heads stand at a place."""
+        return at + self.size <= len(window) and self.heads(window, at) == self.expected
+
     @classmethod
-    def of(cls, run: list[tuple[bytes, int, bool]]) -> "_Stretch":
-        """Return the stretch of elements, each given as its head, its size, and whether it is wanted."""
-        heads = struct.Struct("<" + "".join(f"8s{size - 8}x" for _, size, _ in run))
-        wanted = struct.Struct("<" + "".join(f"{size}{'s' if is_wanted else 'x'}" for _, size, is_wanted in run))
-        return cls(heads.unpack_from, tuple(head for head, _, _ in run), wanted.unpack_from, heads.size)
+    def of(cls, run: list[_Met], apart: frozenset[str]) -> "_Stretch":
+        """Return the stretch of a run."""
+        heads = _format(f"{len(met.head)}s{met.size - len(met.head)}x" for met in run)
+        wanted = _format(f"{met.size}{'s' if met.name and met.name not in apart else 'x'}" for met in run)
+        moving = _format(
+            f"{len(met.head)}x{met.size - len(met.head)}s" if met.name in apart else f"{met.size}x" for met in run
+        )
+        return cls(
+            heads.unpack_from,
+            tuple(met.head for met in run),
+            wanted.unpack_from,
+            moving.unpack_from,
+            tuple(met.name for met in run if met.name in apart),
+            heads.size,
+        )
+
+
+def _format(parts: Iterable[str]) -> struct.Struct:
+    return struct.Struct("<" + "".join(parts))
 
 
 class Walked(NamedTuple):
@@ -109,8 +140,9 @@ class Walk:
         self.never = {int(tag_for_keyword(name) or 0) for name in never}
         self.steps: dict[bytes, _Step] = {}
         self.stretches: dict[bytes, _Stretch] = {}
-        self.first: dict[int, bytes] = {}  # head that a tag was met with first
-        self.varied = {tag for tag, (name, _) in wanted.items() if name in apart}  # tags met with several heads
+        self.last: dict[int, bytes] = {}  # head that a tag was met with
+        self.changes: dict[int, int] = {}  # how often it was another than before
+        self.walks = 0
 
     def value(self, element: bytes) -> tuple[str, bytes]:
         """Return the name and the value of a wanted element."""
@@ -129,25 +161,27 @@ class Walk:
             OddError: pydicom should read this file.
         """
         self._check_encoding(window, at)
+        self.walks += 1
         elements: list[bytes] = []
         apart: dict[str, bytes] = {}
         base, run, stretches, steps = 0, [], self.stretches, self.steps
         while True:
             head = window[at : at + 8]
             stretch = stretches.get(head)
-            if stretch is not None and at + stretch.size <= len(window):
-                if stretch.heads(window, at) == stretch.expected:
-                    elements += stretch.wanted(window, at)
-                    at += stretch.size
-                    run = self._remember(run)
-                    continue
+            if stretch is not None and stretch.fits(window, at):
+                elements += stretch.wanted(window, at)
+                self._take_apart(zip(stretch.names, stretch.apart(window, at), strict=True), apart)
+                at += stretch.size
+                run = self._remember(run)
+                continue
             if at + 12 > len(window):
                 base, window, at = base + at, _read(handle, base + at, _WINDOW), 0
                 head = window[:8]
             step = steps.get(head) or self._learn(head)
             length = step.length
             if length is None:
-                (length,) = _LENGTH.unpack_from(window, at + 8)
+                head = window[at : at + 12]
+                (length,) = _LENGTH.unpack_from(head, 8)
             if step.tag in _PIXELS:
                 self._remember(run)
                 return Walked(elements, apart, base + at, base + at + step.head, length)
@@ -160,27 +194,42 @@ class Walk:
                 if at + size > len(window):
                     base, window, at = base + at, _read(handle, base + at, _WINDOW), 0
                 self._take(step, window[at : at + size], size, elements, apart)
-            if step.length is None or step.tag in self.varied:
+            if self._changes(step.tag, head) or size > _LONGEST:
                 run = self._remember(run)
             else:
-                run.append((head, size, step.name is not None))
+                run.append(_Met(head, size, step.name))
             at += size
 
     def _take(self, step: _Step, element: bytes, size: int, elements: list[bytes], apart: dict[str, bytes]) -> None:
         """Keep a wanted element."""
-        if len(element) < size or step.name in apart:
+        if len(element) < size:
             raise OddError
         if step.name in self.apart:
-            apart[str(step.name)] = element[step.head :]
+            self._take_apart([(str(step.name), element[step.head :])], apart)
         else:
             elements.append(element)
 
-    def _remember(self, run: list[tuple[bytes, int, bool]]) -> list[tuple[bytes, int, bool]]:
-        """Make elements that were met one after the other a stretch, which is compared as a whole; begin another run."""
+    def _take_apart(self, found: Iterable[tuple[str, bytes]], apart: dict[str, bytes]) -> None:
+        for name, value in found:
+            if name in apart:
+                raise OddError
+            apart[name] = value
+
+    def _changes(self, tag: int, head: bytes) -> bool:
+        """Return whether an element has another head in many files: no stretch leads over it."""
+        before = self.last.get(tag)
+        if before != head:
+            self.last[tag] = head
+            if before is not None:
+                self.changes[tag] = self.changes.get(tag, 0) + 1
+        return self.changes.get(tag, 0) * _SELDOM > self.walks + _BEGINNING
+
+    def _remember(self, run: list[_Met]) -> list[_Met]:
+        """Make elements that were met in a row a stretch, which is compared as a whole; return a new run."""
         if len(run) >= _LEAST_RUN:
             if len(self.stretches) > _MOST_STRETCHES:
                 self.stretches.clear()
-            self.stretches[run[0][0]] = _Stretch.of(run)
+            self.stretches[run[0].head[:8]] = _Stretch.of(run, self.apart)
         return [] if run else run
 
     def _behind_sequence(self, handle: int, base: int, window: bytes, at: int, step: _Step) -> tuple[int, bytes, int]:
@@ -193,7 +242,7 @@ class Walk:
 
     def _check_encoding(self, window: bytes, at: int) -> None:
         """Refuse what pydicom would find to be of the other encoding, and elements of groups that are no data set's."""
-        letters = all(0x40 < byte < 0x5B for byte in window[at + 4 : at + 6])
+        letters = 0x40 < window[at + 4] < 0x5B and 0x40 < window[at + 5] < 0x5B
         if letters == self.implicit or window[at : at + 2] in (b"\0\0", b"\2\0"):
             raise OddError
 
@@ -204,11 +253,10 @@ class Walk:
         step = self._implicit(head) if self.implicit else self._explicit(head)
         if step.tag in self.never or (step.tag >> 16 >= 0x7FE0 and step.tag not in _PIXELS):
             raise OddError
-        if len(self.steps) > _MOST_KEPT or len(self.first) > _MOST_KEPT:
+        if len(self.steps) > _MOST_KEPT or len(self.last) > _MOST_KEPT:
             self.steps.clear()
-            self.first.clear()
-        if self.first.setdefault(step.tag, head) != head:
-            self.varied.add(step.tag)
+            self.last.clear()
+            self.changes.clear()
         self.steps[head] = step
         return step
 
