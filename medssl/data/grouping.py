@@ -90,6 +90,7 @@ class _Slices:
         series_of: Series of each, and `stack_of` its kind of stack, as numbers, (n,).
         position: Of every row of the table, (N, 3) mm, and its `orientation`, (N, 6).
         order: Acquisition and instance number, (N, 2).
+        bits: Bits of a stored value, 0 for unknown, and `file_bytes`, (N,).
         instance: SOPInstanceUID as a number, -1 for none, (N,).
     """
 
@@ -100,8 +101,11 @@ class _Slices:
     position: np.ndarray
     orientation: np.ndarray
     order: np.ndarray
+    bits: np.ndarray
+    file_bytes: np.ndarray
     instance: np.ndarray
     edits: _Edits
+    _columns: dict[str, pa.Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: pa.Table) -> "_Slices":
@@ -116,6 +120,7 @@ class _Slices:
             np.stack([numbers[name] for name in ("x", "y", "z")], axis=1),
             orientations(table["orientation"]),
             np.stack([numbers[name] for name in ("acquisition", "number")], axis=1),
+            *(table[name].combine_chunks().fill_null(0).to_numpy() for name in ("bits", "file_bytes")),
             _codes(table["instance_id"]),
             _Edits(np.zeros(len(table), dtype=bool), np.arange(len(table))),
         )
@@ -140,6 +145,8 @@ class _Slices:
     def without_copies(self, group: np.ndarray) -> np.ndarray:
         """Return the slices that are no copy of another (of the same instance); copies are skipped by name."""
         known = group[self.instance[group] >= 0]
+        if len(np.unique(self.instance[known])) == len(known):
+            return group
         _, first, inverse = np.unique(self.instance[known], return_index=True, return_inverse=True)
         copies = np.setdiff1d(np.arange(len(known)), first)
         for place in copies:
@@ -159,7 +166,9 @@ class _Slices:
 
     def cells(self, name: str, group: np.ndarray) -> list[Any]:
         """Return the cells of a column in some rows."""
-        return self.table[name].take(pa.array(group)).to_pylist()
+        if name not in self._columns:
+            self._columns[name] = self.table[name].combine_chunks()
+        return self._columns[name].take(pa.array(group)).to_pylist()
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:
@@ -200,6 +209,8 @@ def _stack(group: np.ndarray, slices: _Slices, *, several: bool) -> None:
 def _by_repetition(group: np.ndarray, slices: _Slices) -> list[np.ndarray]:
     """Return as many groups as each position occurs, by acquisition and instance number; one where that differs."""
     places = np.round(slices.position[group], 3) + 0.0  # no -0.0
+    if len({*map(tuple, places.tolist())}) == len(group):
+        return [group]
     _, first, inverse, counts = np.unique(places, axis=0, return_index=True, return_inverse=True, return_counts=True)
     if len(set(counts.tolist())) > 1 or counts[0] == 1 or len(counts) < 2:
         return [group]
@@ -235,15 +246,16 @@ def _volume(ordered: np.ndarray, slices: _Slices, found: Steps, said: str | None
         slices=len(ordered),
         slice_spacing_mm=found.length,
         instance_id=None,
-        bits=max((bits for bits in slices.cells("bits", ordered) if bits), default=None),
-        file_bytes=sum(size or 0 for size in slices.cells("file_bytes", ordered)),
+        bits=int(slices.bits[ordered].max()) or None,
+        file_bytes=int(slices.file_bytes[ordered].sum()),
         remarks=JOINT.join(remarks) or None,
     )
 
 
 def _beside(paths: list[str]) -> list[str]:
     """Return paths as they are seen from the folder of the first."""
-    folder = posixpath.dirname(paths[0])
-    if all(posixpath.dirname(path) == folder for path in paths):
-        return [posixpath.basename(path) for path in paths]
+    parts = [path.rpartition("/") for path in paths]
+    folder = parts[0][0]
+    if all(part[0] == folder for part in parts):
+        return [part[2] for part in parts]
     return [posixpath.relpath(path, folder or ".") for path in paths]

@@ -1,8 +1,9 @@
 """What files there are: below folders, named one by one, or named in a label table."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class Archive:
         """
         root = root_of(paths)
         found = listed(paths, [str(path) for path in without])
-        names = [_below(path, root) for path in found]
+        start = f"{root}/"
+        names = [path[len(start) :] if path.startswith(start) else _below(path, root) for path in found]
         joined = {str(table) for table in tables}
         known: dict[int, dict[str, Any]] = {}
         for number, (path, problem) in enumerate(found.items()):
@@ -51,7 +53,7 @@ class Archive:
                 known[number] = {"status": "skipped", "reason": "a label table, joined"}
             elif problem:
                 known[number] = {"status": "unreadable", "reason": problem}
-            if not names[number].isascii() and not files.is_utf8(names[number]):
+            if not path.isascii() and not files.is_utf8(names[number]):
                 known[number] = {"status": "unreadable", "reason": "its name is not UTF-8; rename it"}
         return cls(root, list(found), names, known)
 
@@ -65,8 +67,7 @@ class Archive:
 
 
 def _below(path: str, root: Path) -> str:
-    start = f"{root}/"
-    return path[len(start) :] if path.startswith(start) and "/../" not in path else relative(Path(path), root)
+    return relative(Path(path), root)
 
 
 def listed(paths: list[Path], without: Collection[str] = ()) -> dict[str, str | None]:
@@ -79,7 +80,7 @@ def listed(paths: list[Path], without: Collection[str] = ()) -> dict[str, str | 
     found: dict[str, str | None] = {}
     for path in paths:
         if path.is_dir():
-            found.update(_walk(str(path), set()))
+            _walk(str(path), set(), found)
         elif path.suffix.lower() in TABLES:
             found |= _named_in(path)
         else:
@@ -95,19 +96,19 @@ def root_of(paths: list[Path]) -> Path:
     return folders[0] if len(folders) == 1 else Path(os.path.commonpath(folders))
 
 
-def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str | None]]:
-    """Yield the files below a folder; links to folders are followed once."""
+def _walk(folder: str, seen: set[tuple[int, int]], found: dict[str, str | None]) -> None:
+    """Add the files below a folder; links to folders are followed once."""
     try:
         status = os.stat(folder)  # noqa: PTH116 (a Path for each of a million files is slow)
         if (status.st_dev, status.st_ino) in seen:
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            inside = sorted(entries, key=attrgetter("name"))
     except OSError as error:
-        yield folder, f"the folder cannot be read: {error.strerror}"
+        found[folder] = f"the folder cannot be read: {error.strerror}"
         return
-    for entry in found:
+    for entry in inside:
         if entry.name in _OWN_FOLDERS:
             continue
         try:
@@ -115,9 +116,9 @@ def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str | 
         except OSError:
             is_folder = False
         if is_folder:
-            yield from _walk(entry.path, seen)
+            _walk(entry.path, seen, found)
         else:
-            yield entry.path, None
+            found[entry.path] = None
 
 
 def _named_in(table_path: Path) -> dict[str, str | None]:

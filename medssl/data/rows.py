@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
     [pa.field(c.name, ARROW[c.kind]) for c in COLUMNS if c.name not in _MADE_LATER]
     + [pa.field(name, kind) for name, kind in _OWN.items()]
 )
+_STRUCT = pa.struct(list(SCHEMA))
 _NAMES = frozenset(SCHEMA.names)
 _NOT_EXTRA = _NAMES | {"plane"}
 _UNIQUE = ("path", "instance_id")
@@ -155,14 +156,15 @@ def orientations(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _batch(rows: list[Row]) -> pa.RecordBatch:
-    return pa.record_batch(
-        [pa.array([row.get(field.name) for row in rows], field.type) for field in SCHEMA], schema=SCHEMA
-    )
+    found = pa.RecordBatch.from_struct_array(pa.array(rows, _STRUCT))
+    return pa.record_batch(found.columns, schema=SCHEMA)
 
 
 def _flat(row: Row, one: Described) -> Row:
     """Return a row as columns have it."""
-    flat = {**row, "path": one.path, "remarks": JOINT.join(row.get("remarks") or ()) or None}
+    flat = dict(row)
+    flat["path"] = one.path
+    flat["remarks"] = JOINT.join(row.get("remarks") or ()) or None
     if one.stamp is not None:
         flat["mtime_ns"], flat["size"] = one.stamp
     plane: Plane | None = flat.get("plane")

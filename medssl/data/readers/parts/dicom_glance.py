@@ -170,34 +170,58 @@ def _meta(head: bytes) -> tuple[uid.UID, int]:
     """Return the transfer syntax, and where the data set begins."""
     if head[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00":
         raise OddError
-    at, found = 144, b""
-    while (start := head[at : at + 8])[:2] == b"\x02\x00":
-        size, is_syntax = _meta_sizes.get(start) or _meta_size(head, at)
-        if is_syntax:
-            if found:
+    known = _meta_layouts.get(head[140:152])
+    if known is not None and known.fits(head):
+        return known.code, known.end
+    return _learn_meta(head)
+
+
+class _Meta(NamedTuple):
+    """File meta information whose elements lie as they lay before."""
+
+    heads: struct.Struct
+    expected: tuple[bytes, ...]
+    code: uid.UID
+    end: int
+
+    def fits(self, head: bytes) -> bool:
+        """Return whether the same heads, the same transfer syntax and another group behind them are there."""
+        return (
+            self.end + 8 <= len(head)
+            and self.heads.unpack_from(head, _META_AT) == self.expected
+            and head[self.end : self.end + 2] != _GROUP
+        )
+
+
+_META_AT, _GROUP = 144, b"\x02\x00"
+_meta_layouts: dict[bytes, _Meta] = {}
+
+
+def _learn_meta(head: bytes) -> tuple[uid.UID, int]:
+    at, code, parts, expected = _META_AT, None, [], []
+    while head[at : at + 2] == _GROUP:
+        element, vr, length = struct.unpack_from("<H2sH", head, at + 2)
+        size = 8
+        if vr in LONG_VRS:
+            (length,) = struct.unpack_from("<L", head, at + 8)
+            size = 12
+        elif vr not in SHORT_VRS:
+            raise OddError
+        if element == 0x10:
+            if code is not None or vr != b"UI":
                 raise OddError
-            found = head[at + 8 : at + size]
-        at += size
-    code = _SYNTAXES.get(found.rstrip(b"\0"))
+            code, size, length = _SYNTAXES.get(head[at + 8 : at + 8 + length].rstrip(b"\0")), 8 + length, 0
+        if at + size + length > len(head) or length > len(head):
+            raise OddError
+        parts.append(f"{size}s{length}x")
+        expected.append(head[at : at + size])
+        at += size + length
     if code is None or at + 8 > len(head):
         raise OddError
+    if len(_meta_layouts) > _MOST_KEPT:
+        _meta_layouts.clear()
+    _meta_layouts[head[140:152]] = _Meta(struct.Struct("<" + "".join(parts)), tuple(expected), code, at)
     return code, at
-
-
-_meta_sizes: dict[bytes, tuple[int, bool]] = {}
-
-
-def _meta_size(head: bytes, at: int) -> tuple[int, bool]:
-    """Return the bytes of an element of the file's meta information, and whether it is the transfer syntax."""
-    element, vr, length = struct.unpack_from("<H2sH", head, at + 2)
-    if vr in LONG_VRS:
-        return 12 + struct.unpack_from("<L", head, at + 8)[0], False
-    if vr not in SHORT_VRS or (element == 0x10 and vr != b"UI"):
-        raise OddError
-    if len(_meta_sizes) > _MOST_KEPT:
-        _meta_sizes.clear()
-    _meta_sizes[head[at : at + 8]] = 8 + length, element == 0x10
-    return 8 + length, element == 0x10
 
 
 _metas: dict[uid.UID, FileMetaDataset] = {}
