@@ -95,21 +95,26 @@ def _whole(folders: list[Path], output: Path, choices: "Choices", *, update: boo
     from medssl.data.scan import keep, scan
     from medssl.data.summary import summary
     from medssl.data.update import with_added
+    from medssl.errors import MedsslError
 
     earlier = Earlier(output, update=update, choices=choices.as_dict())
-    with shown() as progress:
-        manifest = scan(
-            folders,
-            labels=Path(choices.labels) if choices.labels is not None else None,
-            site=choices.site,
-            image_is_patient=bool(choices.image_is_patient),
-            stack=choices.stack is not False,
-            earlier=earlier,
-            progress=progress,
-        )
-    if update and output.exists():
-        manifest = with_added(manifest, Manifest.load(output))
-    manifest = keep(manifest, choices.where)
+    try:
+        with shown() as progress:
+            manifest = scan(
+                folders,
+                labels=Path(choices.labels) if choices.labels is not None else None,
+                site=choices.site,
+                image_is_patient=bool(choices.image_is_patient),
+                stack=choices.stack is not False,
+                earlier=earlier,
+                progress=progress,
+            )
+        if update and output.exists():
+            manifest = with_added(manifest, Manifest.load(output))
+        manifest = keep(manifest, choices.where)
+    except MedsslError:
+        earlier.forget()
+        raise
     manifest.save(output)
     earlier.finish()
     for line in (*earlier.said, *summary(manifest)):

@@ -50,12 +50,12 @@ class Block(NamedTuple, Generic[B]):
 
     Attributes:
         start: Number of the first.
-        count: How many they are.
+        size: How many they are.
         value: Their results put together; or `Lost`, of one item.
     """
 
     start: int
-    count: int
+    size: int
     value: B | Lost
 
 
@@ -83,7 +83,8 @@ def each(
     def near(start: int) -> bool:
         return start < shown + _AHEAD * count
 
-    with closing(_blocks(function, items, 1, _only, count, seconds, memory, near)) as found:
+    found: Generator[Block[R]] = _blocks(function, items, 1, _only, count, seconds, memory, near)
+    with closing(found):
         for block in found:
             done[block.start] = block.value
             while shown in done:
@@ -95,7 +96,7 @@ def each(
 def blocks(
     function: Callable[[T], R],
     items: Sequence[T],
-    combine: Callable[[list[R | Lost]], B],
+    combine: Callable[[list[R]], B],
     *,
     size: int,
     processes: int | None = None,
@@ -107,7 +108,7 @@ def blocks(
     Args:
         function: Called in a child.
         items: What is worked on.
-        combine: Called in the child on neighbouring results; what it returns is pickled.
+        combine: Called in the child on neighbouring results, `Lost` ones too; what it returns is pickled.
         size: Most items that are combined.
         processes: Children at a time; as many as `worth` says when None.
         seconds: Wall time that an item may take, or what gives it for an item.
@@ -118,7 +119,7 @@ def blocks(
     yield from _blocks(function, items, size, combine, count, seconds, memory, lambda _: True)
 
 
-def _only(results: list[R | Lost]) -> R | Lost:
+def _only(results: list[Any]) -> Any:
     return results[0]
 
 
@@ -126,7 +127,7 @@ def _blocks(
     function: Callable[[T], R],
     items: Sequence[T],
     size: int,
-    combine: Callable[[list[R | Lost]], B],
+    combine: Callable[[list[Any]], B],
     processes: int,
     seconds: float | Callable[[T], float],
     memory: int,
@@ -174,7 +175,7 @@ class _Crew(Generic[T, R, B]):
     def __init__(
         self,
         function: Callable[[T], R],
-        combine: Callable[[list[R | Lost]], B],
+        combine: Callable[[list[Any]], B],
         count: int,
         seconds: float | Callable[[T], float],
         memory: int,
@@ -210,7 +211,7 @@ class _Crew(Generic[T, R, B]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: a child only reads files
             process = multiprocessing.get_context("fork").Process(
-                target=_work, args=(theirs, now, self.function, self.combine, self.memory), daemon=True
+                target=_work, args=(theirs, ours, now, self.function, self.combine, self.memory), daemon=True
             )
             process.start()
         theirs.close()
@@ -280,12 +281,14 @@ class _Crew(Generic[T, R, B]):
 
 def _work(
     pipe: Connection,
+    other_end: Connection,
     now: mmap.mmap,
     function: Callable[[Any], Any],
     combine: Callable[[list[Any]], Any],
     memory: int,
 ) -> None:
     """Answer one batch after the other until the parent is gone; what decoders print is dropped."""
+    other_end.close()  # or the end of the parent would never be seen
     faulthandler.disable()
     gc.freeze()  # what the parent had is neither looked through nor copied
     gc.set_threshold(_GARBAGE)
@@ -295,14 +298,18 @@ def _work(
     _limit_memory(memory)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # threads of the parent are not here, and children are many
+    parent = os.getppid()
     while True:
         try:
             start, items = pipe.recv()
         except EOFError:
             return
-        results, began = [], time.monotonic()
+        results: list[Any] = []
+        began = time.monotonic()
         for number, item in enumerate(items, start=start):
             since = time.monotonic()
+            if os.getppid() != parent:
+                return
             if results and since - began > _PATIENCE:
                 _hand_over(pipe, now, combine, results)
                 results, began = [], since

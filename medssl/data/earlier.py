@@ -1,5 +1,6 @@
 """What earlier scans for a manifest have found, and where this one writes what it finds."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pyarrow.compute as pc
 from medssl import files
 from medssl.data.record import Journal, header_of, journal_of, program, record_of, table_of, why_not, write_record
 from medssl.data.rows import Gathered
+
+_WORTH_KEEPING = 60.0  # seconds of reading
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Earlier:
     _header: dict[str, Any] = field(default_factory=dict)
     _rows: pa.Table | None = None
     _alone: bool = True
+    _began: float | None = None
 
     @property
     def own(self) -> tuple[Path, ...]:
@@ -85,9 +89,9 @@ class Earlier:
             if why:
                 self.said.append(f"nothing of an earlier scan is used again: {why}")
         self._alone = not any(path.exists() for path in sources if path != self.journal)
-        known = table_of(sources, self._header)
+        self._began = None if self.journal.exists() else time.monotonic()
         self._journal = Journal(self.journal, self._header)
-        return known
+        return table_of(sources, self._header)
 
     def append(self, block: bytes) -> None:
         """Keep a block of rows."""
@@ -106,7 +110,7 @@ class Earlier:
 
         Args:
             known: Rows of earlier scans.
-            names: All files, (n,).
+            names: The files that are read or known, (n,).
             again: Which are used again, (n,) bool.
         """
         before = known["path"].combine_chunks().unique()
@@ -126,6 +130,11 @@ class Earlier:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+
+    def forget(self) -> None:
+        """Remove a journal that this scan began a moment ago: it is quicker to read again than to explain."""
+        if self.output is not None and self._began is not None and time.monotonic() - self._began < _WORTH_KEEPING:
+            self.journal.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Make what was found the record of a manifest that is written now."""

@@ -120,7 +120,8 @@ class _Slices:
             np.stack([numbers[name] for name in ("x", "y", "z")], axis=1),
             orientations(table["orientation"]),
             np.stack([numbers[name] for name in ("acquisition", "number")], axis=1),
-            *(table[name].combine_chunks().fill_null(0).to_numpy() for name in ("bits", "file_bytes")),
+            np.asarray(table["bits"].fill_null(0).to_numpy()),
+            np.asarray(table["file_bytes"].fill_null(0).to_numpy()),
             _codes(table["instance_id"]),
             _Edits(np.zeros(len(table), dtype=bool), np.arange(len(table))),
         )

@@ -78,8 +78,10 @@ def _known(archive: Archive, names: pa.Array, known: pa.Table, earlier: Earlier)
         tried = pc.equal(known["status"].cast(pa.string()), "unreadable").fill_null(False)
         known = known.append_column("again", tried)
     result = reused(known, names, archive.paths)
-    earlier.tell(known, names, result)
-    result[list(archive.known)] = True
+    read = np.ones(len(names), dtype=bool)
+    read[list(archive.known)] = False
+    earlier.tell(known, names.filter(pa.array(read)), result[read])
+    result[~read] = True
     return result
 
 
@@ -99,7 +101,7 @@ def _described(archive: Archive, numbers: np.ndarray, hide: Hide | None, progres
         for block in results:
             number = int(numbers[block.start])
             yield block.value if isinstance(block.value, bytes) else _lost(archive.names[number], block, hide)
-            done += block.count
+            done += block.size
             if progress and done < total:
                 progress("scan", {"done": done, "total": total, "path": archive.shown(number)})
     if progress:

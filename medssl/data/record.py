@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
@@ -31,6 +32,7 @@ from medssl.errors import StorageError
 _MAGIC = b"MSC1"
 _HEAD = struct.Struct("<4sIQ")  # magic, CRC-32 and length of what follows
 _MOST = 2**31
+_PATIENCE = 2.0  # seconds
 
 
 def journal_of(output: Path) -> Path:
@@ -76,12 +78,7 @@ class Journal:
         with files.storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle: BinaryIO = path.open("ab+", buffering=0)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._handle.close()
-            fix = "Wait, or choose another -o"
-            raise StorageError("Another scan writes this manifest", where=path, fix=fix) from error
+        self._lock()
         found, end = _opened(path)
         end = end if found is not None and why_not(found, header) is None else 0
         with files.storage_errors(path):
@@ -93,6 +90,19 @@ class Journal:
         """Add a block; it is there whole, or cut off when the journal is opened again."""
         with files.storage_errors(self.path):
             files.write(self._handle, _framed(block))
+
+    def _lock(self) -> None:
+        """Hold the file; children of a scan that was killed let go of it a moment later."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if time.monotonic() > until:
+                    self._handle.close()
+                    fix = "Wait, or choose another -o"
+                    raise StorageError("Another scan writes this manifest", where=self.path, fix=fix) from error
+            time.sleep(_PATIENCE / 20)
 
     def close(self) -> None:
         """Let go of the file, which stays."""

@@ -241,7 +241,7 @@ class _Converted:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             try:
-                self.encodings = convert_encodings(convert_string(charset, True) if charset else charset and "")
+                self.encodings = convert_encodings(convert_string(charset, True) if charset else None)
             except Exception as error:
                 raise OddError from error
         self.known: dict[tuple[str, bytes], Any] = {}

@@ -164,7 +164,8 @@ class Walk:
         self.walks += 1
         elements: list[bytes] = []
         apart: dict[str, bytes] = {}
-        base, run, stretches, steps = 0, [], self.stretches, self.steps
+        run: list[_Met] = []
+        base, stretches, steps = 0, self.stretches, self.steps
         while True:
             head = window[at : at + 8]
             stretch = stretches.get(head)
