@@ -144,6 +144,8 @@ def unknown_splits(values: pd.Series) -> pd.Series:
 def _convert(values: pd.Series | None, name: str, dtype: Any, index: pd.Index) -> pd.Series:
     if values is None:
         return pd.Series([None] * len(index), index=index, dtype=dtype)
+    if values.dtype == dtype:
+        return values
     if dtype == TEXT:
         return values.map(_text, na_action="ignore").astype(TEXT)
     numbers = pd.to_numeric(values.where(values.notna() & (values.astype(str) != ""), None), errors="coerce")

@@ -22,7 +22,7 @@ from medssl.data.query import choose
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError
 
-_ARROW = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
+ARROW = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
 _KEY = b"medssl"
 
 
@@ -95,7 +95,7 @@ class Manifest:
             files.write_bytes(path, table.to_csv(index=False).encode())
             return
         kinds = {str(name): KNOWN[name].kind if name in KNOWN else "text" for name in table.columns}
-        schema = pa.schema([pa.field(name, _ARROW[kind]) for name, kind in kinds.items()])
+        schema = pa.schema([pa.field(name, ARROW[kind]) for name, kind in kinds.items()])
         meta = {_KEY: json.dumps({"version": VERSION, "remarks": list(self.remarks)}).encode()}
         arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False).replace_schema_metadata(meta)
         with files.atomic_path(path) as temporary:

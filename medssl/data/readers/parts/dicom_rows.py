@@ -50,7 +50,11 @@ def describe(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: The header cannot be parsed.
     """
-    header = open_header(path)
+    return rows_of(path, open_header(path))
+
+
+def rows_of(path: Path, header: Header) -> list[dict[str, Any]]:
+    """Return the rows of a file whose header is open."""
     dataset, rows = header.dataset, _identity(header)
     skipped = _not_an_image(header)
     if skipped:
