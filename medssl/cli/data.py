@@ -1,11 +1,12 @@
-"""`medssl data`: dataset cards, and turning a copy of a public dataset into a manifest."""
+"""`medssl data`: dataset cards, a copy of a public dataset as a manifest, and what a manifest is made ready by."""
 
 from pathlib import Path
 
 import typer
 
 app = typer.Typer(
-    help="Public datasets: list what is known, show one, fetch one, adopt a copy you have.", no_args_is_help=True
+    help="Public datasets: list, show, fetch, adopt a copy you have. Manifests: split them.",
+    no_args_is_help=True,
 )
 
 
@@ -83,3 +84,45 @@ def adopt(
     modality = cards.load(name).modality
     if modality in discovery.names("modalities"):
         typer.echo(f"next: medssl pretrain --modality {modality} --method mae --data {target}")
+
+
+@app.command("split")
+def split(
+    manifest: Path = typer.Argument(..., metavar="MANIFEST", help="The manifest to split."),
+    out: Path = typer.Option(..., "-o", "--out", metavar="FILE", help="The split manifest, .parquet or .csv."),
+    test: float = typer.Option(None, "--test", help="Share of patients for tests.  [default: 0.2]"),
+    val: float = typer.Option(0.0, "--val", help="Share of patients for validation."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Another seed, another deal."),
+    stratify: str = typer.Option(None, "--stratify", metavar="LABEL", help="Deal out each class of a label by itself."),
+    held_out_site: list[str] = typer.Option([], "--held-out-site", metavar="SITE ...", help="Sites to test on."),
+    by_time: bool = typer.Option(False, "--by-time", help="Test on the latest patients, by study_date."),
+    test_from: str = typer.Option(None, "--test-from", metavar="DAY", help="First day of the test part, YYYY-MM-DD."),
+    val_from: str = typer.Option(None, "--val-from", metavar="DAY", help="First day of the validation part."),
+    shared_ids: bool = typer.Option(False, "--shared-ids", help="A patient number is one person at every site."),
+    where: str = typer.Option(None, "--where", metavar="QUERY", help="Keep images that meet a condition only."),
+    again: bool = typer.Option(False, "--again", help="Replace the split that the manifest has."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a manifest of that name."),
+) -> None:
+    """Write the column `split` of a manifest by patient, site or time, and how it was made.
+
+    A patient is in one part, always. Every command then tests on the part 'test' and trains on none of it.
+    """
+    from medssl import files
+    from medssl.data.freezing import freeze
+    from medssl.data.manifest import Manifest
+    from medssl.data.scan import keep
+    from medssl.data.split_rule import Rule
+    from medssl.errors import SettingsError
+
+    rule = Rule(test, val, seed, stratify, tuple(held_out_site), by_time, test_from, val_from, shared_ids).checked()
+    if out.suffix.lower() not in (".parquet", ".csv"):
+        raise SettingsError(f"A manifest is .parquet or .csv, but got '{out}'")
+    if out.resolve() == manifest.resolve() and not overwrite:
+        raise SettingsError(f"The split would be written into '{out}' itself", fix="Choose another -o, or --overwrite")
+    files.refuse_existing(out, overwrite=overwrite)
+    frozen = freeze(keep(Manifest.load(manifest), where), rule, again=again)
+    frozen.save(out)
+    typer.echo(frozen.remarks[-1])
+    if out.suffix.lower() == ".csv":
+        typer.echo("note: a .csv has no place for how the split was made; a .parquet keeps it")
+    typer.echo(f"wrote {out}")

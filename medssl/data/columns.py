@@ -1,5 +1,7 @@
 """The columns of a manifest: the one place where their names, kinds and meanings stand."""
 
+import datetime
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +36,9 @@ COLUMNS = [
     Column("study_id", "text", "DICOM StudyInstanceUID"),
     Column("series_id", "text", "DICOM SeriesInstanceUID"),
     Column("instance_id", "text", "DICOM SOPInstanceUID"),
+    Column(
+        "study_date", "text", "day of the study, YYYY-MM-DD: the label table, DICOM StudyDate or else AcquisitionDate"
+    ),
     Column("modality", "text", "DICOM Modality, such as OPT, DX, CT"),
     Column("ndim", "integer", "2 for a plane, 3 for a volume"),
     Column("channels", "integer", "channels as stored in the file"),
@@ -50,7 +55,7 @@ COLUMNS = [
     Column("site", "text", "where the image was made: --site, the label table, or DICOM InstitutionName"),
     Column("laterality", "text", "R or L, where the header or the label table says so"),
     Column("file_bytes", "integer", "size of the file"),
-    Column("split", "text", "part of the data set given by its makers: train, val, test, ood"),
+    Column("split", "text", "part of the set, given by its makers or by `medssl data split`: train, val, test, ood"),
     Column("remarks", "text", "what a person should know of the image, joined by '; '"),
 ]
 KNOWN = {column.name: column for column in COLUMNS}
@@ -67,6 +72,23 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
         if name not in KNOWN:
             result[str(name)] = _convert(table[name], str(name), TEXT, table.index)
     return pd.DataFrame(result, index=table.index).reset_index(drop=True)
+
+
+def iso_day(text: str) -> str | None:
+    """Return a day written as YYYY-MM-DD, YYYYMMDD (DICOM) or YYYY.MM.DD (ACR-NEMA) in the first way, None for others.
+
+    Days such as 03/04/2020 are not guessed at.
+    """
+    found = re.fullmatch(r"(\d{4})([-.]?)(\d{2})\2(\d{2})", text.strip())
+    try:
+        return datetime.date(*(int(found[k]) for k in (1, 3, 4))).isoformat() if found else None
+    except ValueError:
+        return None
+
+
+def no_days(values: pd.Series) -> pd.Series:
+    """Return which cells hold something else than a day of the calendar as YYYY-MM-DD, (n,) bool."""
+    return values.notna() & ~values.map(lambda text: iso_day(text) == text, na_action="ignore").eq(True)
 
 
 def unknown_splits(values: pd.Series) -> pd.Series:

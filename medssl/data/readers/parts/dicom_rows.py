@@ -7,6 +7,7 @@ from typing import Any
 from pydicom import Dataset, uid
 from pydicom.pixels import get_decoder
 
+from medssl.data.columns import iso_day
 from medssl.data.readers.parts.dicom_bytes import pixels_missing
 from medssl.data.readers.parts.dicom_frames import Layout, layout
 from medssl.data.readers.parts.dicom_header import (
@@ -92,7 +93,20 @@ def _identity(header: Header) -> dict[str, Any]:
     remarks = ["no preamble and no file meta information"] if header.bare else []
     if header.warnings:
         remarks.append(f"{header.warnings} header values break the DICOM standard")
-    return {name: word(dataset.get(keyword)) for name, keyword in names.items()} | {"remarks": remarks}
+    found = {name: word(dataset.get(keyword)) for name, keyword in names.items()}
+    return found | {"study_date": study_date(dataset), "remarks": remarks}
+
+
+def study_date(dataset: Dataset) -> str | None:
+    """Return the day of the study as YYYY-MM-DD: StudyDate, which archives sort by, else AcquisitionDate; or None.
+
+    A StudyDate may be empty (type 2) where the device knew when it acquired. What is no day is unknown.
+    """
+    for keyword in ("StudyDate", "AcquisitionDate"):
+        day = iso_day(word(dataset.get(keyword)) or "")
+        if day:
+            return day
+    return None
 
 
 def _not_an_image(header: Header) -> str | None:
