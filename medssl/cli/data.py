@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 app = typer.Typer(
-    help="Public datasets: list, show, fetch, adopt a copy you have. Manifests: split them.",
+    help="Public datasets: list, show, fetch, adopt a copy you have. Manifests: split, find duplicates.",
     no_args_is_help=True,
 )
 
@@ -99,6 +99,9 @@ def split(
     test_from: str = typer.Option(None, "--test-from", metavar="DAY", help="First day of the test part, YYYY-MM-DD."),
     val_from: str = typer.Option(None, "--val-from", metavar="DAY", help="First day of the validation part."),
     shared_ids: bool = typer.Option(False, "--shared-ids", help="A patient number is one person at every site."),
+    together: Path = typer.Option(
+        None, "--together", metavar="PAIRS", help="Never part patients of images that `medssl data duplicates` paired."
+    ),
     where: str = typer.Option(None, "--where", metavar="QUERY", help="Keep images that meet a condition only."),
     again: bool = typer.Option(False, "--again", help="Replace the split that the manifest has."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a manifest of that name."),
@@ -108,6 +111,7 @@ def split(
     A patient is in one part, always. Every command then tests on the part 'test' and trains on none of it.
     """
     from medssl import files
+    from medssl.data import duplicates
     from medssl.data.freezing import freeze
     from medssl.data.manifest import Manifest
     from medssl.data.scan import keep
@@ -120,9 +124,55 @@ def split(
     if out.resolve() == manifest.resolve() and not overwrite:
         raise SettingsError(f"The split would be written into '{out}' itself", fix="Choose another -o, or --overwrite")
     files.refuse_existing(out, overwrite=overwrite)
-    frozen = freeze(keep(Manifest.load(manifest), where), rule, again=again)
+    pairs = duplicates.load(together) if together else ()
+    frozen = freeze(keep(Manifest.load(manifest), where), rule, again=again, together=pairs)
     frozen.save(out)
     typer.echo(frozen.remarks[-1])
     if out.suffix.lower() == ".csv":
         typer.echo("note: a .csv has no place for how the split was made; a .parquet keeps it")
     typer.echo(f"wrote {out}")
+
+
+@app.command("duplicates")
+def find_duplicates(
+    manifests: list[Path] = typer.Argument(..., metavar="MANIFEST...", help="One, or several to compare, too."),
+    out: Path = typer.Option(None, "-o", "--out", metavar="PAIRS.csv", help="Write the pairs as a table."),
+    sheet: Path = typer.Option(None, "--sheet", metavar="SHEET.png", help="Draw up to 12 of the pairs, least alike."),
+    similarity: float = typer.Option(0.96, "--similarity", min=0.5, max=1, help="Least similarity of copies."),
+    distance: int = typer.Option(8, "--distance", min=0, max=20, help="Most bits of 64 by which copies differ."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace files of these names."),
+) -> None:
+    """Find images that are there twice: equal pixels, or copies flipped, turned, resized, windowed or compressed.
+
+    Listed are pairs across patients, across parts of the split, or across manifests. Every image is read once.
+    """
+    from medssl import files
+    from medssl.cli.progress import shown
+    from medssl.data import duplicates
+    from medssl.data.manifest import Manifest
+    from medssl.errors import SettingsError
+    from medssl.report import sheet as sheets
+    from medssl.report.inspect_pairs import cells
+
+    if out is not None:
+        if out.suffix.lower() != ".csv":
+            raise SettingsError(f"The table of pairs is a .csv, but got '{out}'")
+        files.refuse_existing(out, overwrite=overwrite)
+    if sheet is not None:
+        sheets.check_place(sheet, overwrite=overwrite, inputs=manifests)
+    loaded = [Manifest.load(path) for path in manifests]
+    with shown() as progress:
+        seen = duplicates.survey(loaded, progress)
+        found = duplicates.find(seen, distance=distance, similarity=similarity, progress=progress)
+    for line in found.sentences():
+        typer.echo(line)
+    if out is not None:
+        files.write_bytes(out, found.table.to_csv(index=False).encode())
+        typer.echo(f"wrote {out}")
+        if len(found.table) and len(manifests) == 1:
+            typer.echo(f"next: medssl data split {manifests[0]} --together {out} -o SPLIT.parquet")
+    if sheet is not None:
+        drawn = cells(loaded, found.table)
+        if drawn:
+            sheets.write(sheet, drawn)
+        typer.echo(f"wrote {sheet}" if drawn else "no sheet: there are no pairs")

@@ -9,6 +9,7 @@ the same parts whatever the order of the rows. The three rules:
              nothing that is trained on is from after that day
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,9 @@ from medssl.errors import DataError, unknown_name
 MADE = "split by patient:"
 
 
-def freeze(manifest: Manifest, rule: Rule, *, again: bool = False) -> Manifest:
+def freeze(
+    manifest: Manifest, rule: Rule, *, again: bool = False, together: Sequence[tuple[str, str]] = ()
+) -> Manifest:
     """Return the manifest with the column `split` filled and a remark on how.
 
     Images without a patient stay out of every part (no command uses them where others have a patient) and are
@@ -35,6 +38,7 @@ def freeze(manifest: Manifest, rule: Rule, *, again: bool = False) -> Manifest:
         manifest: The images.
         rule: How to split.
         again: Whether a split that is there may be replaced.
+        together: Pairs of samples whose patients must not be parted, such as those of `medssl.data.duplicates`.
 
     Raises:
         SettingsError: The rule contradicts itself, or names a label or site that is not there.
@@ -47,10 +51,16 @@ def freeze(manifest: Manifest, rule: Rule, *, again: bool = False) -> Manifest:
     known = usable & manifest.table["patient_id"].notna().to_numpy(dtype=bool)
     table = manifest.table[known if known.any() else usable]
     patients = people(table, shared_ids=rule.shared_ids, where=manifest.name)
+    patients, joined = _joined(table, patients, together)
     deal = {"random": _by_chance, "sites": _by_site, "time": _by_time}[rule.kind]
     parts, told = deal(manifest, table, patients, rule)
     split = pd.Series(pd.NA, index=manifest.table.index, dtype=TEXT)
     split[table.index] = [parts[patient] for patient in patients]
+    told += (
+        [f"{joined} patients with images that look alike are kept together and count as one each group"]
+        if joined
+        else []
+    )
     without = int(usable.sum() - known.sum())
     told += [f"{without} images without a patient_id are in no part"] if without else []
     kept = tuple(remark for remark in manifest.remarks if not remark.startswith((MADE, LEAKING)))
@@ -62,6 +72,25 @@ def people(table: pd.DataFrame, *, shared_ids: bool, where: str | None = None) -
     """Return one key a row for the person: the patient's number alone where it means one person at every site."""
     keys = patient_keys(table, where)
     return table["patient_id"].to_numpy(dtype=object) if shared_ids else keys
+
+
+def _joined(table: pd.DataFrame, patients: np.ndarray, together: Sequence[tuple[str, str]]) -> tuple[np.ndarray, int]:
+    """Return the keys with patients that are linked by pairs of samples under the first one's, and how many are."""
+    of = dict(zip(table["sample_id"], patients, strict=True))
+    root = {patient: patient for patient in of.values()}
+
+    def top(patient: str) -> str:
+        while root[patient] != patient:
+            patient = root[patient]
+        return patient
+
+    for first, second in together:
+        if first in of and second in of:
+            a, b = sorted((top(of[first]), top(of[second])))
+            root[b] = a
+    groups = pd.Series({patient: top(patient) for patient in root})
+    sizes = groups.value_counts()
+    return np.array([groups[patient] for patient in patients], dtype=object), int(sizes[sizes > 1].sum())
 
 
 def _by_chance(
