@@ -178,6 +178,7 @@ class Selection:
         pixel_hash: Hashes of the source pixels.
         labels: 1, 0, or NaN where unknown.
         remarks: Sentences for people.
+        id_key: Fingerprints of the keys that patients are pseudonyms by, None where all are as in the files.
     """
 
     rows: np.ndarray
@@ -186,6 +187,7 @@ class Selection:
     pixel_hash: np.ndarray
     labels: np.ndarray
     remarks: tuple[str, ...]
+    id_key: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -193,6 +195,7 @@ class Selection:
     def table(self) -> pd.DataFrame:
         """Return `pretrained_on.parquet`: what a sweep checks its test images against."""
         columns = {"sample_id": self.sample_id, "patient_key": self.patients, "pixel_hash": self.pixel_hash}
+        columns |= {} if self.id_key is None else {"id_key": self.id_key}
         return pd.DataFrame(columns).astype(pd.StringDtype(na_value=np.nan))
 
 
@@ -226,6 +229,7 @@ def select(source: Source, index: pd.DataFrame) -> Selection:
         hashes[rows],
         known["label"].to_numpy(dtype=float)[rows],
         tuple(remarks),
+        index["id_key"].to_numpy(dtype=object)[rows] if "id_key" in index and index["id_key"].notna().any() else None,
     )
 
 
