@@ -63,8 +63,11 @@ def fetch(
 @app.command("adopt")
 def adopt(
     name: str = typer.Argument(..., help="Name of the dataset, as `medssl data list` gives it."),
-    folder: Path = typer.Argument(..., help="The copy that you have; it is only read."),
+    folder: Path = typer.Argument(..., help="The copy that you have, or its one file; it is only read."),
     out: Path = typer.Option(None, "-o", "--out", help="The manifest, .parquet or .csv.  [default: NAME.parquet]"),
+    image_is_patient: bool = typer.Option(
+        False, "--image-is-patient", help="Take every image without a patient as a patient of its own."
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a manifest of that name."),
 ) -> None:
     """Turn a copy of a public dataset into a manifest: labels, patients, sites and remarks as its card says."""
@@ -76,7 +79,7 @@ def adopt(
     target = out or Path(f"{name}.parquet")
     files.refuse_existing(target, overwrite=overwrite)
     with shown() as progress:
-        manifest = cards.adopt(name, folder, progress=progress)
+        manifest = cards.adopt(name, folder, progress=progress, image_is_patient=image_is_patient)
     manifest.save(target)
     for line in summary(manifest):
         typer.echo(line)

@@ -29,7 +29,11 @@ COLUMNS = [
     Column(
         "planes", "text", "files of a volume's slices in their order, beside `path`, as a JSON list; empty for one file"
     ),
-    Column("format", "text", "the reader: dicom, nifti, itk (NRRD, MetaImage), heidelberg_vol, numpy_array or raster"),
+    Column(
+        "format",
+        "text",
+        "the reader: dicom, nifti, itk (NRRD, MetaImage), heidelberg_vol, medmnist, numpy_array or raster",
+    ),
     Column("status", "text", "ok, unreadable (an image that cannot be used) or skipped (not an image)"),
     Column("reason", "text", "why a row is not ok"),
     Column("patient_id", "text", "the patient, as the header or the label table names them"),

@@ -14,7 +14,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.splits import count_of_patients
 from medssl.errors import DataError, SettingsError
 
-_SHIFTED = re.compile(r"\b(dates?|days)\b.*\bshifted\b|\bshifted (dates?|days)\b", re.IGNORECASE)
+_SHIFTED = re.compile(r"(dates?|days)\b.*\bshifted\b|\bshifted (dates?|days)\b", re.IGNORECASE)
 
 
 def last_days(manifest: Manifest, table: pd.DataFrame, patients: np.ndarray) -> dict[str, str]:
@@ -24,6 +24,8 @@ def last_days(manifest: Manifest, table: pd.DataFrame, patients: np.ndarray) -> 
         DataError: Days were shifted patient by patient, or an image has none.
     """
     shifted = next((remark for remark in manifest.remarks if _SHIFTED.search(remark)), None)
+    if "id_key" in table.columns and table["id_key"].str.endswith("+dates").any():
+        shifted = "they were shifted patient by patient (column id_key)"
     if shifted is not None:
         raise DataError(
             f"The dates do not tell who came first: {shifted}",

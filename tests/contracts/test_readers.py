@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from medssl import discovery
 from medssl.data.columns import KNOWN
 from medssl.data.readers import all_readers, read_image
+from medssl.data.readers.medmnist import PARTS
 from medssl.data.scan import scan
 
 NAMES = discovery.names("data.readers")
@@ -44,7 +45,18 @@ def written_heidelberg_vol(folder):
     (folder / "x.vol").write_bytes(sizes.ljust(2048, b"\0") + scan * 3)
 
 
-WRITTEN = {"itk": written_itk, "numpy_array": written_numpy_array, "heidelberg_vol": written_heidelberg_vol}
+def written_medmnist(folder):
+    for count, shape in enumerate([(4, 5), (4, 5, 3), (3, 4, 5)]):
+        arrays = {f"{part}_images": np.arange(2 * np.prod(shape), dtype=np.uint8).reshape(2, *shape) for part in PARTS}
+        np.savez_compressed(folder / f"{count}.npz", **arrays)
+
+
+WRITTEN = {
+    "medmnist": written_medmnist,
+    "itk": written_itk,
+    "numpy_array": written_numpy_array,
+    "heidelberg_vol": written_heidelberg_vol,
+}
 
 
 @pytest.fixture

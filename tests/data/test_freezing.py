@@ -167,6 +167,12 @@ def test_unreadable_files_are_in_no_part():
         ({"study_date": ["2020-01-01"] * 4}, Rule(by_time=True), "No patient of 4 is in the part 'train'"),
         ({"study_date": ["2020-01-01"] * 4}, Rule(test_from="2021-01-01"), "2020-01-01 to 2020-01-01"),
         ({"remarks": ("dates are shifted per patient",)}, Rule(by_time=True), "who came first: dates are shifted"),
+        (
+            {"study_date": ["2020-01-01"] * 4, "id_key": ["ab12+dates"] * 4},
+            Rule(by_time=True),
+            "shifted patient by patient",
+        ),
+        ({"remarks": ("study_date is shifted by patient",)}, Rule(by_time=True), "who came first"),
         ({"dx": ["A", "a", "B", "B"]}, Rule(stratify="dx"), "differ by case"),
     ],
 )
