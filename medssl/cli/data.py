@@ -141,6 +141,7 @@ def find_duplicates(
     manifests: list[Path] = typer.Argument(..., metavar="MANIFEST...", help="One, or several to compare, too."),
     out: Path = typer.Option(None, "-o", "--out", metavar="PAIRS.csv", help="Write the pairs as a table."),
     sheet: Path = typer.Option(None, "--sheet", metavar="SHEET.png", help="Draw up to 12 of the pairs, least alike."),
+    where: str = typer.Option(None, "--where", metavar="QUERY", help="Compare images that meet a condition only."),
     similarity: float = typer.Option(0.96, "--similarity", min=0.5, max=1, help="Least similarity of copies."),
     distance: int = typer.Option(8, "--distance", min=0, max=20, help="Most bits of 64 by which copies differ."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace files of these names."),
@@ -153,6 +154,7 @@ def find_duplicates(
     from medssl.cli.progress import shown
     from medssl.data import duplicates
     from medssl.data.manifest import Manifest
+    from medssl.data.scan import keep
     from medssl.errors import SettingsError
     from medssl.report import sheet as sheets
     from medssl.report.inspect_pairs import cells
@@ -163,7 +165,7 @@ def find_duplicates(
         files.refuse_existing(out, overwrite=overwrite)
     if sheet is not None:
         sheets.check_place(sheet, overwrite=overwrite, inputs=manifests)
-    loaded = [Manifest.load(path) for path in manifests]
+    loaded = [keep(Manifest.load(path), where) for path in manifests]
     with shown() as progress:
         seen = duplicates.survey(loaded, progress)
         found = duplicates.find(seen, distance=distance, similarity=similarity, progress=progress)
