@@ -58,12 +58,12 @@ def look(array: np.ndarray) -> Look | None:
 
     Channels are averaged; of a volume the mean of the tenth of its slices about the middle is looked at.
     """
-    plane = np.nan_to_num(_plane(array), posinf=0.0, neginf=0.0)
+    plane = _plane(array)
     low, high = float(plane.min()), float(plane.max())
     if not high > low:
         return None
-    scaled = Picture.fromarray(((plane - low) / (high - low) * 255).astype(np.float32))
-    small = np.asarray(scaled.resize((SIDE, SIDE), Picture.Resampling.BOX), np.float64)
+    averaged = Picture.fromarray(plane).resize((SIDE, SIDE), Picture.Resampling.BOX)
+    small = (np.asarray(averaged, np.float64) - low) / (high - low) * 255
     if small.std() < _BLANK * 255:
         return None
     frequencies = dctn(small, norm="ortho")[:FINE, :FINE]
@@ -77,7 +77,9 @@ def _plane(array: np.ndarray) -> np.ndarray:
         slices = array.shape[1]
         first = min(round(slices * (0.5 - _MIDDLE / 2)), (slices - 1) // 2)
         array = array[:, first : slices - first].mean(axis=1, dtype=np.float64)
-    return array.mean(axis=0, dtype=np.float64)
+    plane = array[0] if len(array) == 1 else array.mean(axis=0, dtype=np.float64)
+    single = plane.astype(np.float32)
+    return single if array.dtype.kind in "biu" else np.nan_to_num(single, copy=False, posinf=0.0, neginf=0.0)
 
 
 def _bits(frequencies: np.ndarray) -> np.ndarray:

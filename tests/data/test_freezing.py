@@ -220,3 +220,11 @@ def test_real_octs_are_split_by_patient_with_every_class_in_both_parts(real_data
     assert (pd.crosstab(table[label], table["split"]) > 0).all(axis=None)
     assert abs((table.groupby("patient_id")["split"].first() == "test").mean() - 0.2) < 0.02
     assert np.array_equal(frozen.table["sample_id"], found.table["sample_id"])
+
+
+@pytest.mark.parametrize(
+    ("seed", "tested"), [(0, ["s16", "s17", "s2", "s5", "s9"]), (1, ["s0", "s1", "s12", "s17", "s18"])]
+)
+def test_a_seed_gives_the_same_patients_in_every_process_and_version(seed, tested):
+    frozen = freeze(manifest([f"p{k}" for k in range(20)]), Rule(test=0.25, seed=seed))
+    assert sorted(sample for sample, part in parts(frozen).items() if part == "test") == tested
