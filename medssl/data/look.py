@@ -6,8 +6,8 @@ perceptual image hash functions", 2010; the hash of `imagehash.phash`):
     bits     which of the 8 x 8 lowest frequencies are above their median, 64 bits: quickly compared, for candidates
     vector   the 16 x 16 lowest frequencies times their frequency, of length 1: fine structure, for the decision
 
-The hash alone cannot tell apart images that are made alike: of 1,200 chest X-rays 414 pairs of distinct ones are
-within 8 bits, and none of them has vectors nearer than 0.92 (`docs/results/data.md`).
+The hash alone cannot tell apart images that are made alike: of 1,200 chest X-rays 414 pairs are within 8 bits, and
+apart from one exact copy no vectors of theirs are nearer than 0.91 (`docs/results/data.md`).
 
 A flip or a quarter turn changes signs of frequencies, or exchanges rows and columns, so all eight turns of an image
 have their bits without another transform.
