@@ -43,13 +43,16 @@ def looks_like_dicom(head: bytes) -> bool:
 
 
 def is_bare(head: bytes) -> bool:
-    """Return whether the first bytes are a data set without preamble."""
+    """Return whether the first bytes are a data set without preamble, in either byte order."""
     if len(head) < 16 or head[128:132] == b"DICM":
         return False
+    explicit = head[4:6] in _VRS
     group, element = struct.unpack("<HH", head[:4])
     length = int.from_bytes(head[4:8], "little")
-    explicit = head[4:6] in _VRS
-    return group in (2, 8) and element <= 0x0070 and (explicit or (length % 2 == 0 and length <= 128))
+    if group in (2, 8):
+        return element <= 0x0070 and (explicit or (length % 2 == 0 and length <= 128))
+    group, element = struct.unpack(">HH", head[:4])
+    return group in (2, 8) and element <= 0x0070 and explicit  # big endian is always explicit
 
 
 def open_header(path: Path) -> Header:
@@ -133,8 +136,10 @@ def word(value: object) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its kind where it has none."""
-    lines = str(error).strip().splitlines()
+    """Return the first line of an error's text, with the next where it ends in a colon; its kind where it has none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        return f"{lines[0]} {lines[-1]}"
     return lines[0] if lines else type(error).__name__
 
 
@@ -144,4 +149,8 @@ def _pixels_at(handle: io.BufferedReader, dataset: Dataset, position: int) -> in
     handle.seek(position)
     tag = handle.read(4)
     order = "<" if dataset.original_encoding[1] in (True, None) else ">"
-    return position if len(tag) == 4 and struct.unpack(order + "HH", tag) in _PIXEL_TAGS else None
+    if len(tag) < 4 or struct.unpack(order + "HH", tag) not in _PIXEL_TAGS:
+        return None
+    if dataset.original_encoding[0] is False and handle.read(2) not in _VRS:  # implicit, whatever its syntax says
+        dataset.set_original_encoding(True, dataset.original_encoding[1])
+    return position

@@ -1,7 +1,7 @@
 """Pixels of a DICOM object in real units.
 
-Single frames are decoded by pydicom. Multi-frame objects go through highdicom, which applies each frame's own
-rescale, sorts frames by position and knows their affine; where it refuses a single frame, pydicom reads that one.
+Single frames are decoded by pydicom. Those of multi-frame objects go through highdicom, which applies each frame's own
+rescale; where it refuses one, pydicom reads it. Volumes, of one file or of several, are put together here.
 Photometric interpretation MONOCHROME1 (low values are bright) is inverted within the range of the stored bits.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydicom import Dataset, dcmread
-from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+from pydicom import Dataset, dcmread, uid
+from pydicom.pixels import apply_modality_lut, pixel_array
 
 from medssl.data.image import Image
 from medssl.data.readers.parts.colour import channels_first
@@ -31,8 +31,9 @@ from medssl.data.readers.parts.dicom_header import (
     syntax,
     word,
 )
+from medssl.data.readers.parts.dicom_palette import coloured
 from medssl.data.readers.parts.dicom_rows import spacing_of
-from medssl.data.readers.parts.planes import affine, plane_of, steps, tilted
+from medssl.data.readers.parts.planes import Steps, affine, plane_of, steps, tilted
 from medssl.errors import DataError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -74,29 +75,26 @@ def read_plane(path: Path, frame: int | None) -> Image:
 
 
 def read_volume(path: Path) -> Image:
-    """Return a volume, (1, slices, rows, columns) float32, with its affine in RAS mm.
+    """Return a volume, (1, slices, rows, columns), sorted along its normal, with its affine in RAS mm.
 
     Raises:
-        DataError: Its frames are no regular stack, or it cannot be decoded.
+        DataError: Its frames are no regular stack, or one cannot be decoded.
     """
     dataset = _without_pixels(str(path), _stamp(path))
     found = layout(dataset)
     if found.kind != "volume":
         why = found.remark or "its frames are images of their own"
         raise DataError(f"This object is not one volume: {why}", where=path, fix="Read it frame by frame")
-    try:
-        with warnings.catch_warnings(), _ONE_AT_A_TIME:
-            warnings.simplefilter("ignore")
-            opened = _open_lazily(str(path), _stamp(path))
-            volume = opened.get_volume(dtype=np.float32, apply_presentation_lut=False, apply_icc_profile=False)
-    except Exception as error:  # decoders raise anything on foreign bytes
-        raise _cannot_decode(path, dataset, error, None) from error
-    rescale = rescale_of(dataset, 0)
-    provenance = _provenance(path, dataset, None, "highdicom", rescale)
-    array = _invert_if_needed(np.asarray(volume.array)[None], dataset, rescale, provenance)
-    spacing = tuple(float(s) for s in volume.spacing)
-    units = None if provenance["inverted"] else rescale.units
-    return Image(array, spacing, _LPS_TO_RAS @ volume.affine, units, provenance)
+    places = [group_item(dataset, frame, "PlanePositionSequence") for frame in range(frame_count(dataset))]
+    positions = np.array([[float(x) for x in place.ImagePositionPatient] for place in places if place is not None])
+    turned = group_item(dataset, 0, "PlaneOrientationSequence")
+    assert turned is not None  # noqa: S101 (`layout` has looked)
+    orientation = np.array([float(x) for x in turned.ImageOrientationPatient])
+    stepped = steps(positions, orientation)
+    slices = [read_plane(path, int(frame)) for frame in stepped.order]
+    if slices[0].spacing_mm is None:
+        raise DataError("This volume has no spacing", where=path, fix="Read it frame by frame")
+    return _stacked(slices, positions[stepped.order[0]], orientation, stepped, {"frame": None})
 
 
 def read_stack(paths: Sequence[Path]) -> Image:
@@ -116,15 +114,32 @@ def read_stack(paths: Sequence[Path]) -> Image:
         if place is None or image.spacing_mm is None or image.array.shape != slices[0].array.shape:
             raise DataError("This slice does not fit to the others of its volume", where=path, fix="Scan again")
         places.append(place)
-    found = steps(np.array([place.position for place in places]), np.array(places[0].orientation))
+    orientation = np.array(places[0].orientation)
+    found = steps(np.array([place.position for place in places]), orientation)
     if found.problem or not np.array_equal(found.order, np.arange(len(paths))):
         why = found.problem or "have changed their order"
         raise DataError(f"The slices of this volume {why}", where=paths[0].parent, fix="Scan the folder again")
+    about = {"slices": len(slices), "last": str(paths[-1])}
+    return _stacked(slices, np.array(places[0].position), orientation, found, about)
+
+
+def _stacked(
+    slices: list[Image], corner: np.ndarray, orientation: np.ndarray, found: Steps, about: dict[str, Any]
+) -> Image:
+    """Return sorted slices (1, rows, columns) as one volume in a type that holds all of them, float32 at the widest.
+
+    Args:
+        slices: Along the normal.
+        corner: Position of the first, (3,) mm LPS.
+        orientation: (6,) direction cosines.
+        found: How they step.
+        about: What the provenance of the volume says over that of its first slice.
+    """
     first, spacing = slices[0], slices[0].spacing_mm
-    assert spacing is not None  # noqa: S101 (looked at above)
-    array = np.stack([image.array for image in slices], axis=1)  # of a type that holds all of them
+    assert spacing is not None  # noqa: S101 (both callers have looked)
+    array = np.stack([image.array for image in slices], axis=1)
     array = array.astype(np.float32) if array.dtype == np.float64 else array
-    matrix = affine(np.array(places[0].position), np.array(places[0].orientation), found.step, (spacing[0], spacing[1]))
+    matrix = affine(corner, orientation, found.step, (spacing[0], spacing[1]))
     remarks = list(dict.fromkeys(remark for image in slices for remark in image.remarks))
     if not found.along_normal:
         remarks.append(tilted(found))
@@ -133,7 +148,7 @@ def read_stack(paths: Sequence[Path]) -> Image:
         (found.length, *spacing),
         _LPS_TO_RAS @ matrix,
         first.units if len({image.units for image in slices}) == 1 else None,
-        {**first.provenance, "slices": len(slices), "last": str(paths[-1])},
+        {**first.provenance, **about},
         remarks,
     )
 
@@ -151,34 +166,39 @@ def rescale_of(dataset: Dataset, frame: int) -> Rescale:
 
 def _plane_values(path: Path, dataset: Dataset, frame: int, frames: int) -> tuple[np.ndarray, str]:
     """Return (rows, columns[, 3]) rescaled values and who decoded them."""
-    if frames > 1:
+    if frames > 1 and dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
         try:
             with _ONE_AT_A_TIME:
                 opened = _open_lazily(str(path), _stamp(path))
                 plane = opened.get_frame(frame + 1, apply_presentation_lut=False, apply_icc_profile=False)
             return plane, "highdicom"
-        except (KeyError, AttributeError, ValueError, TypeError):
-            pass  # refused over its header; the pixels may be sound
+        except (KeyError, AttributeError, ValueError, TypeError, OSError):
+            pass  # refused over its header or its end; the pixels may be sound
     return _decoded_by_pydicom(path, dataset, frame if frames > 1 else None), "pydicom"
 
 
 def _decoded_by_pydicom(path: Path, dataset: Dataset, frame: int | None) -> np.ndarray:
-    with path.open("rb") as handle:
-        bare = is_bare(handle.read(132))
-    source: Path | Dataset = path
-    if bare:
-        source = dcmread(path, force=True)
-        declare_syntax(source)
-    values = pixel_array(source, index=frame)
+    values = pixel_array(_source(path, dataset), index=frame)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        colour = apply_color_lut(values, dataset)
-        return (colour // 257).astype(np.uint8) if colour.dtype == np.uint16 else colour
+        return coloured(values, dataset)
     if "ModalityLUTSequence" in dataset:
         return apply_modality_lut(values, dataset)
     rescale = rescale_of(dataset, frame or 0)
     if values.ndim > 2 or (rescale.slope, rescale.intercept) == (1, 0):
         return values
     return values.astype(np.float64) * rescale.slope + rescale.intercept
+
+
+def _source(path: Path, dataset: Dataset) -> Path | Dataset:
+    """Return what pydicom decodes frames from: the file, or all of it where it cannot look for the pixels there."""
+    with path.open("rb") as handle:
+        bare = is_bare(handle.read(132))
+    as_declared = dataset.original_encoding[0] == syntax(dataset).is_implicit_VR
+    if not bare and as_declared and syntax(dataset) != uid.DeflatedExplicitVRLittleEndian:
+        return path
+    whole = dcmread(path, force=True)
+    declare_syntax(whole)
+    return whole
 
 
 def _finished(array: np.ndarray, dataset: Dataset, rescale: Rescale, provenance: dict[str, Any]) -> np.ndarray:

@@ -1,0 +1,49 @@
+"""Frames as DCMTK shows them, turned back into values.
+
+A linear window as wide as the output has steps of one: what DCMTK writes is then the value itself, less `low`.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+TOOLS = ("dcmj2pnm", "dcml2pnm", "dcm2pnm")
+
+
+def frames(path: Path, wanted: list[int], low: float, out: Path, *, bits: int = 16) -> list[np.ndarray] | None:
+    """Return frames (rows, columns[, 3]) in units of the modality rescale, or None where DCMTK refuses.
+
+    Args:
+        path: A DICOM file.
+        wanted: Numbers of frames, from 0.
+        low: Value that is written as 0; colours are written as they are.
+        out: A folder for DCMTK's files.
+        bits: Of the window.
+    """
+    return next((found for tool in TOOLS if (found := _by(tool, path, wanted, low, out, bits)) is not None), None)
+
+
+def _by(tool: str, path: Path, wanted: list[int], low: float, out: Path, bits: int) -> list[np.ndarray] | None:
+    result = []
+    for frame in wanted:
+        target = out / "frame.pnm"
+        target.unlink(missing_ok=True)
+        window = ["+Ww", str(low + 2 ** (bits - 1)), str(2**bits)]
+        command = [tool, "-O", "-S", "+opn", str(bits), *window, "+F", str(frame + 1), str(path), str(target)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode or not target.is_file():
+            return None
+        result.append(_pnm(target, low))
+    return result
+
+
+def _pnm(path: Path, low: float) -> np.ndarray:
+    """Return the values of an ASCII PGM, plus `low`, or the colours of a PPM as shares of full intensity."""
+    text = re.sub(rb"#[^\n]*", b"", path.read_bytes())
+    kind, columns, rows, most = text.split(maxsplit=4)[:4]
+    values = np.array(text.split()[4:], dtype=np.int64)
+    if kind == b"P3":
+        return values.reshape(int(rows), int(columns), 3) / int(most)
+    return values.reshape(int(rows), int(columns)) + low

@@ -1,0 +1,65 @@
+"""Run by an interpreter of its own (`make test-witness`): frames as other readers see them, one child a file.
+
+python second_readers.py JOBS.json OUT    JOBS is [[number, path, frames], ...]
+
+Writes OUT/NUMBER.WITNESS.npy, (frames, rows, columns[, C]): `sitk` applies the modality rescale (GDCM within
+SimpleITK), `pydicom-PLUGIN` are stored values, colours as RGB. What a reader refuses has no file; OUT/NUMBER.WITNESS.txt
+then holds why.
+"""
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+
+def by_sitk(path, frames):
+    import SimpleITK as sitk  # noqa: N813
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(path)
+    image = reader.Execute()
+    values = sitk.GetArrayFromImage(image)
+    return values[frames] if image.GetDimension() == 3 else values[None]
+
+
+def by_plugin(name):
+    def read(path, frames):
+        import pydicom
+        from pydicom.pixels import pixel_array
+
+        dataset = pydicom.dcmread(path)
+        if dataset.file_meta.TransferSyntaxUID.is_compressed is False:
+            raise ValueError("not compressed: pydicom alone reads it")
+        many = int(dataset.get("NumberOfFrames") or 1) > 1
+        return np.stack([pixel_array(path, index=f if many else None, decoding_plugin=name) for f in frames])
+
+    return read
+
+
+WITNESSES = {"sitk": by_sitk, **{f"pydicom-{name}": by_plugin(name) for name in ("gdcm", "pylibjpeg", "pyjpegls")}}
+
+
+def main():
+    out = Path(sys.argv[2])
+    for number, path, frames in json.loads(Path(sys.argv[1]).read_text()):
+        for name, read in WITNESSES.items():
+            child = os.fork()
+            if child:
+                os.waitpid(child, 0)
+                continue
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            warnings.simplefilter("ignore")
+            try:
+                np.save(out / f"{number}.{name}.npy", read(path, frames))
+            except BaseException as error:
+                (out / f"{number}.{name}.txt").write_text(str(error))
+            os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
