@@ -3,8 +3,8 @@
 python second_readers.py JOBS.json OUT    JOBS is [[number, path, frames], ...]
 
 Writes OUT/NUMBER.WITNESS.npy, (frames, rows, columns[, C]): `sitk` applies the modality rescale (GDCM within
-SimpleITK), `pydicom-PLUGIN` are stored values, colours as RGB. What a reader refuses has no file; OUT/NUMBER.WITNESS.txt
-then holds why.
+SimpleITK), `pydicom-PLUGIN` are stored values, colours as RGB. What a reader refuses has no file; then
+OUT/NUMBER.WITNESS.txt holds why.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 
 
 def by_sitk(path, frames):
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")

@@ -48,7 +48,7 @@ def _table(dataset: Dataset, colour: str) -> tuple[np.ndarray, int]:
     if len(table) < entries:
         raise ValueError(f"the table for {colour.lower()} has {len(table)} of {entries} entries")
     table = table[:entries]
-    return (table.astype(np.uint8) if bits <= 8 else table.astype(np.uint16)), first
+    return table.astype(np.uint8 if bits <= 8 and table.max() < 256 else np.uint16), first
 
 
 def _words(data: object, dataset: Dataset, *, wide: bool) -> np.ndarray:

@@ -172,13 +172,16 @@ def _plane_values(path: Path, dataset: Dataset, frame: int, frames: int) -> tupl
                 opened = _open_lazily(str(path), _stamp(path))
                 plane = opened.get_frame(frame + 1, apply_presentation_lut=False, apply_icc_profile=False)
             return plane, "highdicom"
-        except (KeyError, AttributeError, ValueError, TypeError, OSError):
+        except (KeyError, AttributeError, ValueError, TypeError, OSError, EOFError):
             pass  # refused over its header or its end; the pixels may be sound
     return _decoded_by_pydicom(path, dataset, frame if frames > 1 else None), "pydicom"
 
 
 def _decoded_by_pydicom(path: Path, dataset: Dataset, frame: int | None) -> np.ndarray:
-    values = pixel_array(_source(path, dataset), index=frame)
+    try:
+        values = pixel_array(_source(path, dataset), index=frame)
+    except EOFError:
+        values = pixel_array(_closed(path), index=frame)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         return coloured(values, dataset)
     if "ModalityLUTSequence" in dataset:
@@ -199,6 +202,17 @@ def _source(path: Path, dataset: Dataset) -> Path | Dataset:
     whole = dcmread(path, force=True)
     declare_syntax(whole)
     return whole
+
+
+def _closed(path: Path) -> Dataset:
+    """Return a data set whose compressed frames end as they should, where the file lost its last bytes."""
+    header = open_header(path)
+    if header.pixels_at is None or not syntax(header.dataset).is_encapsulated:
+        raise EOFError("the file ends too early")
+    items = path.read_bytes()[header.pixels_at + (8 if header.dataset.original_encoding[0] else 12) :]
+    header.dataset.add_new("PixelData", "OB", items + b"\xfe\xff\xdd\xe0\0\0\0\0")
+    header.dataset["PixelData"].is_undefined_length = True
+    return header.dataset
 
 
 def _finished(array: np.ndarray, dataset: Dataset, rescale: Rescale, provenance: dict[str, Any]) -> np.ndarray:
