@@ -218,7 +218,7 @@ def test_a_bare_big_endian_file_is_read(tmp_path):
 
 
 def enhanced(path, order, step=2.5):
-    """Write frames of one orientation in the given order, each with its own rescale; return the real values in place."""
+    """Write frames of one orientation in the given order, each with a rescale of its own; return real values."""
     stored = np.random.default_rng(1).integers(0, 4000, (len(order), 4, 5), dtype=np.uint16)
     measures, orientation, shared, frames = Dataset(), Dataset(), Dataset(), []
     measures.PixelSpacing, measures.SliceThickness = [0.7, 0.5], 9
