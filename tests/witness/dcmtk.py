@@ -3,22 +3,23 @@
 A linear window as wide as the output has steps of one: what DCMTK writes is then the value itself, less `low`.
 """
 
-import re
 import subprocess
 from pathlib import Path
 
 import numpy as np
 
-TOOLS = ("dcmj2pnm", "dcml2pnm", "dcm2pnm")
+TOOLS = ("dcmj2pnm", "dcml2pnm")  # JPEG, RLE and uncompressed; JPEG-LS
 
 
 def frames(path: Path, wanted: list[int], low: float, out: Path, *, bits: int = 16) -> list[np.ndarray] | None:
-    """Return frames (rows, columns[, 3]) in units of the modality rescale, or None where DCMTK refuses.
+    """Return frames, or None where DCMTK refuses one.
+
+    They are (rows, columns) in units of the modality rescale, or (rows, columns, 3) as shares of full intensity.
 
     Args:
         path: A DICOM file.
         wanted: Numbers of frames, from 0.
-        low: Value that is written as 0; colours are written as they are.
+        low: Value that is written as 0.
         out: A folder for DCMTK's files.
         bits: Of the window.
     """
@@ -41,9 +42,8 @@ def _by(tool: str, path: Path, wanted: list[int], low: float, out: Path, bits: i
 
 def _pnm(path: Path, low: float) -> np.ndarray:
     """Return the values of an ASCII PGM, plus `low`, or the colours of a PPM as shares of full intensity."""
-    text = re.sub(rb"#[^\n]*", b"", path.read_bytes())
-    kind, columns, rows, most = text.split(maxsplit=4)[:4]
-    values = np.array(text.split()[4:], dtype=np.int64)
+    kind, columns, rows, most, text = path.read_bytes().split(maxsplit=4)
+    values = np.fromstring(text.decode("ascii"), sep=" ")
     if kind == b"P3":
         return values.reshape(int(rows), int(columns), 3) / int(most)
     return values.reshape(int(rows), int(columns)) + low

@@ -1,10 +1,10 @@
-"""Run by an interpreter of its own (`make test-witness`): frames as other readers see them, one child a file.
+"""Run by an interpreter of its own (`make test-witness`): frames as other readers see them, one child a reader.
 
 python second_readers.py JOBS.json OUT    JOBS is [[number, path, frames], ...]
 
-Writes OUT/NUMBER.WITNESS.npy, (frames, rows, columns[, C]): `sitk` applies the modality rescale (GDCM within
-SimpleITK), `pydicom-PLUGIN` are stored values, colours as RGB. What a reader refuses has no file; then
-OUT/NUMBER.WITNESS.txt holds why.
+Writes OUT/NUMBER.WITNESS.npy, (frames, rows, columns[, C]): `sitk` (GDCM within SimpleITK) applies the modality
+rescale and inverts MONOCHROME1; `gdcm`, `pylibjpeg` and `pyjpegls` are those plug-ins of pydicom on compressed files
+and give stored values, colours as RGB. What a reader refuses has no file. A reader that dies takes nobody along.
 """
 
 import json
@@ -14,11 +14,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pydicom
+import SimpleITK as sitk
+from pydicom.pixels import pixel_array
 
 
 def by_sitk(path, frames):
-    import SimpleITK as sitk
-
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(path)
@@ -29,24 +30,21 @@ def by_sitk(path, frames):
 
 def by_plugin(name):
     def read(path, frames):
-        import pydicom
-        from pydicom.pixels import pixel_array
-
-        dataset = pydicom.dcmread(path)
-        if dataset.file_meta.TransferSyntaxUID.is_compressed is False:
-            raise ValueError("not compressed: pydicom alone reads it")
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            raise ValueError("not compressed: pydicom itself would read it")
         many = int(dataset.get("NumberOfFrames") or 1) > 1
         return np.stack([pixel_array(path, index=f if many else None, decoding_plugin=name) for f in frames])
 
     return read
 
 
-WITNESSES = {"sitk": by_sitk, **{f"pydicom-{name}": by_plugin(name) for name in ("gdcm", "pylibjpeg", "pyjpegls")}}
+WITNESSES = {"sitk": by_sitk, **{name: by_plugin(name) for name in ("gdcm", "pylibjpeg", "pyjpegls")}}
 
 
 def main():
     out = Path(sys.argv[2])
-    for number, path, frames in json.loads(Path(sys.argv[1]).read_text()):
+    for number, path, frames in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         for name, read in WITNESSES.items():
             child = os.fork()
             if child:
@@ -56,9 +54,8 @@ def main():
             warnings.simplefilter("ignore")
             try:
                 np.save(out / f"{number}.{name}.npy", read(path, frames))
-            except BaseException as error:
-                (out / f"{number}.{name}.txt").write_text(str(error))
-            os._exit(0)
+            finally:
+                os._exit(0)
 
 
 if __name__ == "__main__":

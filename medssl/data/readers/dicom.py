@@ -1,6 +1,8 @@
 """DICOM, recognised by content: single frames, multi-frame images and volumes, bare data sets."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ def describe(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: The header cannot be parsed.
     """
-    return dicom_rows.describe(path)
+    with _quietly():
+        return dicom_rows.describe(path)
 
 
 def read(path: Path, frame: int | None = None) -> Image:
@@ -37,9 +40,10 @@ def read(path: Path, frame: int | None = None) -> Image:
     Raises:
         DataError: It cannot be decoded, or `frame` is None and the frames are no volume.
     """
-    if frame is None and layout(open_header(path).dataset).kind != "image":
-        return read_volume(path)
-    return read_plane(path, frame)
+    with _quietly():
+        if frame is None and layout(open_header(path).dataset).kind != "image":
+            return read_volume(path)
+        return read_plane(path, frame)
 
 
 def read_slices(paths: Sequence[Path]) -> Image:
@@ -48,4 +52,13 @@ def read_slices(paths: Sequence[Path]) -> Image:
     Raises:
         DataError: One cannot be decoded, or they are no regular stack.
     """
-    return read_stack(paths)
+    with _quietly():
+        return read_stack(paths)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep to ourselves what pydicom thinks of values that break the standard; the manifest counts them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

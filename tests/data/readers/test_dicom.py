@@ -259,6 +259,15 @@ def test_a_lost_end_of_the_frames_costs_no_frame(tmp_path):
         np.testing.assert_array_equal(dicom.read(tmp_path / "x", number).array[0], frames[number])
 
 
+def test_an_identifier_that_is_a_hash_is_kept_in_silence(tmp_path):
+    """Some anonymisers write hexadecimal UIDs; pydicom warns of them, and warnings are errors in this suite."""
+    with pydicom.config.disable_value_validation():
+        path = write(tmp_path / "x", np.zeros((8, 8), np.uint8), SeriesInstanceUID="05fa52f0e599f17b8186ff18fcdf2b")
+    (row,) = dicom.describe(path)
+    assert (row["status"], row["series_id"]) == ("ok", "05fa52f0e599f17b8186ff18fcdf2b")
+    dicom.read(path)
+
+
 def test_the_reason_of_a_decoder_is_told(tmp_path):
     dataset = pydicom.dcmread(write(tmp_path / "plain", np.zeros((8, 8), np.uint8)))
     dataset.PixelData = encapsulate([b"\xff\x4f\xff\x51" + bytes(60)])

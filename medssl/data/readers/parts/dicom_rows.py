@@ -51,7 +51,7 @@ def describe(path: Path) -> list[dict[str, Any]]:
     found = layout(dataset)
     if found.kind == "frames":
         return [_described(header, found, rows, frame) for frame in range(frame_count(dataset))]
-    plane = plane_of(dataset) if found.kind == "image" else None
+    plane = plane_of(dataset) if found.kind == "image" and not _is_mosaic(dataset) else None
     return [_described(header, found, rows, None) | ({"plane": plane} if plane else {})]
 
 
@@ -135,6 +135,8 @@ def _described(header: Header, found: Layout, identity: dict[str, Any], frame: i
     remarks = [*identity["remarks"], *(r for r in (remark, found.remark) if r)]
     if photometric == "MONOCHROME1":
         remarks.append("MONOCHROME1: inverted on reading")
+    if _is_mosaic(dataset):
+        remarks.append("a mosaic: many slices side by side in one picture, not taken apart")
     return identity | {
         "frame": frame,
         "status": "ok",
@@ -151,6 +153,12 @@ def _described(header: Header, found: Layout, identity: dict[str, Any], frame: i
         "laterality": _laterality(dataset, frame),
         "remarks": remarks,
     }
+
+
+def _is_mosaic(dataset: Dataset) -> bool:
+    """Return whether the picture is a contact sheet of slices, as Siemens (MOSAIC) and UIH (VFRAME) name it."""
+    kinds = dataset.get("ImageType") or ()
+    return not {"MOSAIC", "VFRAME"}.isdisjoint([kinds] if isinstance(kinds, str) else kinds)
 
 
 def _laterality(dataset: Dataset, frame: int | None) -> str | None:
