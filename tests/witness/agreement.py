@@ -70,78 +70,102 @@ def _verdict(path: Path, rows: list[dict], wanted: list[int], said: dict[str, np
         several = len(rows) > 1 or bool(rows[0].get("slices"))
         try:
             images = [dicom_pixels.read_plane(path, frame if several else None) for frame in wanted]
-            header = _Header(path)
+            header = _Header(path, wanted)
         except DataError as error:
             refusal = str(error)
     if header is None:
         readable = [*said, *(["dcmtk"] if dcmtk.frames(path, wanted, 0, out) else [])]
         return Verdict(path, refusal, [], dict.fromkeys(readable, "reads it"))
     ours = np.stack([np.moveaxis(image.array, 0, -1) for image in images])
-    inverted = images[0].provenance["inverted"]
-    straight = header.total - ours.astype(float) if inverted else ours.astype(float)
-    low = float(np.floor(straight.min()))
-    bits = 16 if straight.max() - low < 2**16 else 32
-    shown = dcmtk.frames(path, wanted, low, out, bits=bits)
-    if shown is not None:
-        values = np.stack(shown)
-        said["dcmtk"] = 2 * low + 2**bits - 1 - values if inverted and values.ndim == 3 else values
+    said |= _by_dcmtk(path, wanted, header, header.straight(ours), out)
     agreeing, differing = [], {}
     for name, theirs in said.items():
         if header.palette and name not in ("sitk", "dcmtk"):
             continue  # plug-ins give numbers of entries
-        problem = _difference(name, header, straight, ours, theirs)
+        problem = _difference(name, header, ours, theirs)
         agreeing += [] if problem else [name]
         differing |= {name: problem} if problem else {}
     return Verdict(path, None, agreeing, differing)
 
 
+def _by_dcmtk(path: Path, wanted: list[int], header: "_Header", straight: np.ndarray, out: Path) -> dict:
+    """Return {"dcmtk": frames}, or {} where it refuses; MONOCHROME1, which it shows inverted, is turned back."""
+    low = float(np.floor(header.to_stored(straight).min() if header.per_frame else straight.min()))
+    bits = 16 if straight.max() - straight.min() < 2**16 - 1 else 32
+    shown = dcmtk.frames(path, wanted, low, out, bits=bits, stored=header.per_frame)
+    if shown is None:
+        return {}
+    values = np.stack(shown)
+    if header.photometric == "MONOCHROME1" and values.ndim == 3:
+        values = 2 * low + 2**bits - 1 - values
+    return {"dcmtk": header.to_real(values) if header.per_frame else values}
+
+
 class _Header:
     """What the rules need, taken from the header without our reader."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wanted: list[int]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            self.slope, self.intercept = (
-                float(dataset.get("RescaleSlope") or 1),
-                float(dataset.get("RescaleIntercept") or 0),
-            )
-            groups = dataset.get("PerFrameFunctionalGroupsSequence") or dataset.get("SharedFunctionalGroupsSequence")
-            self.per_frame = bool(groups) and any("PixelValueTransformationSequence" in group for group in groups)
-            self.table = "ModalityLUTSequence" in dataset
-            meta = getattr(dataset, "file_meta", {})
-            self.syntax = str(meta.get("TransferSyntaxUID", ""))
+            lines = [_line(dataset, frame) for frame in wanted]
+            self.per_frame = "RescaleSlope" not in dataset and any(line != (1, 0) for line in lines)
+            self.slopes, self.intercepts = np.array(lines).T.reshape(2, -1, 1, 1)
+            self.syntax = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
             self.photometric = dataset.get("PhotometricInterpretation")
             self.palette = self.photometric == "PALETTE COLOR"
             bits, signed = dataset.BitsStored, dataset.PixelRepresentation
-            low = -(2 ** (bits - 1)) if signed else 0
-            self.total = self.slope * (2 * low + 2**bits - 1) + 2 * self.intercept
+        self.ends = (2 * -(2 ** (bits - 1)) if signed else 0) + 2**bits - 1  # lowest and highest stored value
+
+    def straight(self, ours: np.ndarray) -> np.ndarray:
+        """Return our values without the inversion of MONOCHROME1, (frames, rows, columns, C) float64."""
+        if self.photometric != "MONOCHROME1":
+            return ours.astype(float)
+        return (self.slopes * self.ends + 2 * self.intercepts)[..., None] - ours.astype(float)
+
+    def to_real(self, stored: np.ndarray) -> np.ndarray:
+        return stored * self.slopes + self.intercepts
+
+    def to_stored(self, straight: np.ndarray) -> np.ndarray:
+        return np.rint((straight[..., 0] - self.intercepts) / self.slopes)
 
 
-def _difference(name: str, header: _Header, straight: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> str | None:
+def _line(dataset: pydicom.Dataset, frame: int) -> tuple[float, float]:
+    """Return slope and intercept of a frame."""
+    groups = [dataset]
+    for name, place in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
+        items = dataset.get(name) or []
+        inner = items[place].get("PixelValueTransformationSequence") if place < len(items) else None
+        groups += [inner[0]] if inner else []
+    return float(groups[-1].get("RescaleSlope") or 1), float(groups[-1].get("RescaleIntercept") or 0)
+
+
+def _difference(name: str, header: _Header, ours: np.ndarray, theirs: np.ndarray) -> str | None:
     """Return by how much a witness differs beyond the rules, or None."""
-    theirs = theirs[..., None] if theirs.ndim == 3 else theirs
     if ours.shape[:3] != theirs.shape[:3]:
         return f"shape {theirs.shape} instead of {ours.shape}"
-    if theirs.shape[-1] == 3:
+    if theirs.ndim == 4 and theirs.shape[-1] == 3:
         full = 255 if ours.dtype == np.uint8 else 2.0**32 - 1 if ours.dtype == np.int64 else 65535
         mine = np.broadcast_to(ours / full, theirs.shape)
         shares = theirs if name == "dcmtk" else theirs / np.iinfo(theirs.dtype).max
         off, allowed = np.abs(mine - shares).max() * 255, _colour_steps(name, header)
         return None if off <= allowed else f"by {off:.3g} of 255"
-    if name not in ("sitk", "dcmtk"):
-        theirs = theirs * header.slope + header.intercept
-    off = np.abs(straight - theirs).max() if name != "sitk" else np.abs(ours - theirs.astype(float)).max()
-    allowed = _steps(name, header) + 1e-6 * np.abs(straight).max() * (ours.dtype == np.float32)
+    theirs = theirs.reshape(ours.shape[:3]).astype(float)
+    theirs = theirs if name in ("sitk", "dcmtk") else header.to_real(theirs)
+    mine = ours[..., 0].astype(float) if name == "sitk" else header.straight(ours)[..., 0]
+    off = np.abs(mine - theirs).max()
+    allowed = _steps(name, header) + 1e-6 * np.abs(mine).max() * (ours.dtype == np.float32)
     return None if off <= allowed else f"by {off:.3g}"
 
 
 def _steps(name: str, header: _Header) -> float:
     """Return what a witness of grey values may differ by, in units of the rescale."""
-    if name == "dcmtk" and not float(header.slope).is_integer():
+    if name == "dcmtk" and not header.per_frame and (header.slopes % 1).any():
         return 1.0  # it keeps whole numbers
     if header.syntax in LOSSY_JPEG:
-        return abs(header.slope)  # decoders round the cosine transform differently (ISO 10918-2 allows one)
+        return float(
+            np.abs(header.slopes).max()
+        )  # decoders round the cosine transform differently (ISO 10918-2 allows one)
     return 0.0
 
 

@@ -11,7 +11,9 @@ import numpy as np
 TOOLS = ("dcmj2pnm", "dcml2pnm")  # JPEG, RLE and uncompressed; JPEG-LS
 
 
-def frames(path: Path, wanted: list[int], low: float, out: Path, *, bits: int = 16) -> list[np.ndarray] | None:
+def frames(
+    path: Path, wanted: list[int], low: float, out: Path, *, bits: int = 16, stored: bool = False
+) -> list[np.ndarray] | None:
     """Return frames, or None where DCMTK refuses one.
 
     They are (rows, columns) in units of the modality rescale, or (rows, columns, 3) as shares of full intensity.
@@ -22,17 +24,19 @@ def frames(path: Path, wanted: list[int], low: float, out: Path, *, bits: int = 
         low: Value that is written as 0.
         out: A folder for DCMTK's files.
         bits: Of the window.
+        stored: Ask for stored values: it knows no rescale of a frame's own.
     """
-    return next((found for tool in TOOLS if (found := _by(tool, path, wanted, low, out, bits)) is not None), None)
+    window = ["+Ww", str(low + 2 ** (bits - 1) - 0.25), str(2**bits)]  # it cuts off: a quarter guards against 0.999
+    options = ["-O", "-S", "+opn", str(bits), *window, *(["-M"] if stored else [])]
+    return next((found for tool in TOOLS if (found := _by(tool, options, path, wanted, low, out)) is not None), None)
 
 
-def _by(tool: str, path: Path, wanted: list[int], low: float, out: Path, bits: int) -> list[np.ndarray] | None:
+def _by(tool: str, options: list[str], path: Path, wanted: list[int], low: float, out: Path) -> list[np.ndarray] | None:
     result = []
     for frame in wanted:
         target = out / "frame.pnm"
         target.unlink(missing_ok=True)
-        window = ["+Ww", str(low + 2 ** (bits - 1)), str(2**bits)]
-        command = [tool, "-O", "-S", "+opn", str(bits), *window, "+F", str(frame + 1), str(path), str(target)]
+        command = [tool, *options, "+F", str(frame + 1), str(path), str(target)]
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode or not target.is_file():
             return None
