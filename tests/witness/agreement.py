@@ -92,11 +92,12 @@ def _by_dcmtk(path: Path, wanted: list[int], header: "_Header", straight: np.nda
     """Return {"dcmtk": frames}, or {} where it refuses; MONOCHROME1, which it shows inverted, is turned back."""
     low = float(np.floor(header.to_stored(straight).min() if header.per_frame else straight.min()))
     bits = 16 if straight.max() - straight.min() < 2**16 - 1 else 32
-    shown = dcmtk.frames(path, wanted, low, out, bits=bits, stored=header.per_frame)
+    inverted = header.photometric == "MONOCHROME1"
+    shown = dcmtk.frames(path, wanted, low, out, bits=bits, stored=header.per_frame, inverted=inverted)
     if shown is None:
         return {}
     values = np.stack(shown)
-    if header.photometric == "MONOCHROME1" and values.ndim == 3:
+    if inverted and values.ndim == 3:
         values = 2 * low + 2**bits - 1 - values
     return {"dcmtk": header.to_real(values) if header.per_frame else values}
 

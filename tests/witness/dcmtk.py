@@ -12,7 +12,14 @@ TOOLS = ("dcmj2pnm", "dcml2pnm")  # JPEG, RLE and uncompressed; JPEG-LS
 
 
 def frames(
-    path: Path, wanted: list[int], low: float, out: Path, *, bits: int = 16, stored: bool = False
+    path: Path,
+    wanted: list[int],
+    low: float,
+    out: Path,
+    *,
+    bits: int = 16,
+    stored: bool = False,
+    inverted: bool = False,
 ) -> list[np.ndarray] | None:
     """Return frames, or None where DCMTK refuses one.
 
@@ -24,9 +31,11 @@ def frames(
         low: Value that is written as 0.
         out: A folder for DCMTK's files.
         bits: Of the window.
+        inverted: It shows the frames inverted (MONOCHROME1).
         stored: Ask for stored values: it knows no rescale of a frame's own.
     """
-    window = ["+Ww", str(low + 2 ** (bits - 1) - 0.25), str(2**bits)]  # it cuts off: a quarter guards against 0.999
+    guard = -0.25 if inverted else 0.25  # it cuts off: a quarter makes sure that 4.999 is 5
+    window = ["+Ww", str(low + 2 ** (bits - 1) - guard), str(2**bits)]
     options = ["-O", "-S", "+opn", str(bits), *window, *(["-M"] if stored else [])]
     return next((found for tool in TOOLS if (found := _by(tool, options, path, wanted, low, out)) is not None), None)
 
