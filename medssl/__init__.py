@@ -13,16 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medssl.api import pretrain, sweep
+    from medssl.api import pack, pretrain, sweep, verify
     from medssl.backbones.weights import load_backbone
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_backbone", "pretrain", "sweep"]
+__all__ = ["__version__", "load_backbone", "pack", "pretrain", "sweep", "verify"]
 
 _HOME = {
     "load_backbone": "medssl.backbones.weights",
+    "pack": "medssl.api",
     "pretrain": "medssl.api",
     "sweep": "medssl.api",
+    "verify": "medssl.api",
 }
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from medssl.data.store import Store
+    from medssl.data.verify import Checked
     from medssl.evaluation.sweep import Sweep
     from medssl.settings import Choice
     from medssl.training.pretraining import Prepared
@@ -87,7 +89,7 @@ def pretrain(
     """Pretrain a backbone without labels.
 
     Args:
-        modality: Name of a modality, such as "oct".
+        modality: Name of a modality, such as "oct", or a file of values, `my_modality.yaml`.
         method: Name of a method, such as "mae".
         data: A manifest or a folder of images; None for the built-in synthetic cohort.
         backbone: Name of a variant, such as "vit_small"; chosen by the preset if None.
@@ -127,6 +129,61 @@ def pretrain(
     if not dry_run:
         _train(folder, prepared, request, resume=resume, progress=progress)
     return Run(folder)
+
+
+def pack(
+    data: str | Path,
+    modality: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Store:
+    """Make the packed store ahead of training: the one that `pretrain` would make, so that it finds it.
+
+    Args:
+        data: A manifest or a folder of images.
+        modality: Name of a modality, such as "ct".
+        settings: Settings of `data`, as `pretrain` takes them; image_size is chosen for this machine if not among them.
+        cache: Where stores lie; MEDSSL_CACHE_DIR or beside the manifest if None. A folder of images is only read, so
+            it needs one of the first two.
+        progress: Told of the packing.
+
+    Raises:
+        SettingsError: A name or value is wrong, or there is no place for the store of a folder.
+        DataError: The images cannot be used.
+        StorageError: The place cannot be written.
+    """
+    from medssl.training.packing import pack as packed
+
+    return packed(Path(data), modality, settings or {}, Path(cache) if cache else None, progress)
+
+
+def verify(path: str | Path, *, repair: bool = False, progress: Progress | None = None) -> list[Checked]:
+    """Look for flipped bits in a store, in the stores of a manifest, or in a run and its stores.
+
+    Args:
+        path: A store, a folder of stores, a manifest or a run.
+        repair: Remove damaged stores; they are packed anew from their images when they are needed next.
+        progress: Told how far it is: "verify" with `done` and `total`.
+
+    Returns:
+        What was found in each folder; `damage` is empty where it is whole.
+
+    Raises:
+        DataError: There is nothing that can be verified.
+    """
+    from medssl.data import verify as checking
+    from medssl.training.verified import folders
+
+    found = []
+    places = folders(Path(path))
+    for done, place in enumerate(places, start=1):
+        found.append(checking.check(place) if checking.is_store(place) else checking.check_listed(place))
+        _tell(progress, "verify", done=done, total=len(places))
+        if repair and found[-1].damage and checking.is_store(place):
+            checking.remove(place)
+    return found
 
 
 def sweep(
@@ -248,12 +305,13 @@ def _sweep_data(
     """Return manifest, label with its words, and other manifests: as given, else the first run's, else built in."""
     from medssl.data import builtin
     from medssl.evaluation import shifts
+    from medssl.modalities.parts import own
 
     label, *classes = words
     positive, negative = (list(given) if given else None for given in classes)
     others = [str(other) for other in ood or []]
     if data is None and first["data"].get("manifest") is None:
-        made = builtin.cohort(first["modality"], progress=progress)
+        made = builtin.cohort(own.like(first["modality"], first.get("own_modality")), progress=progress)
         unnamed = ood is None or (others and not shifts.split(others)[1])
         elsewhere = [str(made.ood)] if unnamed else []
         return made.manifest, (label or made.label, positive, negative), [*elsewhere, *others]
@@ -274,6 +332,10 @@ def _asked(settings: Mapping[str, Any] | None, **named: Any) -> dict[str, Any]:
     arguments = {name: value for name, value in named.items() if value is not None}
     if data is not None:
         arguments["data"] = {"manifest": str(data)}
+    if str(arguments.get("modality", "")).lower().endswith((".yaml", ".yml")):
+        from medssl.modalities.parts import own
+
+        arguments["modality"], arguments["own_modality"] = own.read(Path(arguments["modality"]))
     asked = united(settings or {}, arguments)
     if isinstance(asked.get("data"), Mapping) and isinstance(asked["data"].get("manifest"), str):
         asked["data"]["manifest"] = str(Path(asked["data"]["manifest"]).absolute())
@@ -296,6 +358,8 @@ def _user(asked: dict[str, Any], base: str | Path | None, folder: Path | None) -
     if folder is not None:
         return presets.chosen_by(runs.settings_to_resume(folder, asked), "settings of the run")
     filed = presets.chosen_by(read(Path(base)), f"{Path(base).name}") if base else {}
+    if "modality" in filed and asked.get("modality", filed["modality"].value) != filed["modality"].value:
+        filed = {name: choice for name, choice in filed.items() if name.partition(".")[0] != presets.OWN}
     return {**filed, **presets.chosen_by(asked, SET_BY_YOU)}
 
 

@@ -17,6 +17,8 @@ class Batch:
         label: (B,) float, NaN where it is unknown; None where no label was asked for.
         spacing_mm: (B, D) float in the order of the spatial axes, NaN where it is unknown.
         mask: (B, 1, *spatial) integer label map, or None.
+        occupied: (B, D, 2) float, first and last end along each spatial axis of what is more than padding, -1 and 1
+            being the outer edges; None where all is.
     """
 
     image: torch.Tensor
@@ -26,6 +28,7 @@ class Batch:
     label: torch.Tensor | None = None
     spacing_mm: torch.Tensor | None = None
     mask: torch.Tensor | None = None
+    occupied: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)

@@ -189,11 +189,48 @@ def _sync_files(folder: Path) -> None:
 
 def _write_manifest(folder: Path) -> None:
     entries = {}
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        entries[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+    for name in _listed(folder):
+        file = folder / name
+        entries[name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
     with (folder / MANIFEST).open("wb") as handle:
-        _disk.write(handle, json.dumps(entries, indent=1).encode())
+        _disk.write(handle, _listing(entries))
         _disk.sync(handle)
+
+
+def _listed(folder: Path) -> list[str]:
+    """Return the names of all files of a folder but its list of files."""
+    found = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    return [name for name in found if name != MANIFEST]
+
+
+def _listing(entries: dict[str, Any]) -> bytes:
+    return json.dumps(entries, indent=1).encode()
+
+
+def damage(folder: Path) -> dict[str, str]:
+    """Return what is wrong with each file of a folder written by `atomic_folder`, nothing where all is whole.
+
+    Every flipped bit is found: in a file by its hash, in the list of files because it is written in one way only.
+    """
+    folder = Path(folder)
+    try:
+        expected = entries(folder)
+    except DataError as error:
+        return {MANIFEST: error.what}
+    found = {name: said for name, entry in expected.items() if (said := _difference(folder / name, *entry))}
+    found |= {name: "is not in the list of files" for name in _listed(folder) if name not in expected}
+    again = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in expected.items()}
+    if (folder / MANIFEST).read_bytes() != _listing(again):
+        found[MANIFEST] = "is not as it was written"
+    return found
+
+
+def _difference(file: Path, size: int, digest: str) -> str:
+    if not file.is_file():
+        return "is missing"
+    if file.stat().st_size != size:
+        return f"has {file.stat().st_size} bytes instead of {size}"
+    return "" if sha256(file) == digest else "is not what was written"
 
 
 def verify_folder(folder: Path) -> None:

@@ -161,6 +161,11 @@ def parse_yaml(text: str, where: str = "") -> Any:
         raise DataError(f"Not valid YAML: {said}" + (f", line {mark.line + 1}" if mark else ""), where=where) from error
 
 
+def yaml_nodes(path: Path) -> Any:
+    """Return the nodes of a YAML file that `load_yaml` reads, for the lines of its keys."""
+    return yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+
+
 def dump_yaml(value: Any) -> str:
     """Return YAML text in the order of the dictionary."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)

@@ -4,6 +4,7 @@ import http.server
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 # The suite says what happens on a CPU, wherever it runs; `make test-gpu` asks for the tests of a GPU.
 if os.environ.get("MEDSSL_TEST_GPU") != "1":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+# Folders that are scanned on the fly use the key of whoever works here: that of the suite is its own.
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="medssl-tests-")
+os.environ.pop("MEDSSL_KEY", None)
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
 

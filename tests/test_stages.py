@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from medssl import api, stages
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.scan import scan
 from medssl.errors import DataError, SettingsError, StorageError
 from medssl.settings import flat, parse_overrides
@@ -174,7 +175,7 @@ def images(tmp_path):
         Image.new("L", (20, 20), 20 * i).save(folder / f"{i}.png")
         rows.append(f"{i}.png,p{i},{'yes' if i % 2 else 'no'}")
     (folder / "labels.csv").write_text("\n".join(rows))
-    scan([folder], labels=folder / "labels.csv").save(folder / "m.parquet")
+    scan([folder], labels=folder / "labels.csv", key=AS_THEY_ARE).save(folder / "m.parquet")
     return folder / "m.parquet"
 
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from medssl import settings as base
+from medssl.augment.parts import trilinear
 from medssl.augment.parts.ranges import PositiveRange, Probability
 from medssl.augment.parts.samples import Parameters, tensor
 from medssl.chance import Chance
@@ -52,8 +53,15 @@ class Settings(base.Settings):
     elastic: float = Field(default=0.0, ge=0, le=0.2)
 
 
-def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Parameters:
+def sample(chance: Chance, settings: Settings, spatial_dims: int = 2, occupied: np.ndarray | None = None) -> Parameters:
     """Draw the geometry of one view a sample.
+
+    Args:
+        chance: One stream a sample.
+        settings: From where it is drawn.
+        spatial_dims: 2 or 3.
+        occupied: (B, D, 2) ends of the part of each image that is more than padding: along each axis a crop box stays
+            inside of it, or covers it where the box is the longer one. All of the image when None.
 
     Returns:
         `center`, `extent` (B, D), `zoom` (B, 1), `shift` (B, D), `rotation_degrees` (B, D(D-1)/2), `flip` (B, D) of
@@ -67,7 +75,7 @@ def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Paramet
         raise SettingsError(
             f"`flip` gives {len(flip)} probabilities for {spatial_dims} axes", fix="Give one an axis, rows first"
         )
-    center, extent = _box(chance, settings, spatial_dims)
+    center, extent = _box(chance, settings, spatial_dims, occupied)
     planes = spatial_dims * (spatial_dims - 1) // 2
     limit = settings.rotation_degrees
     drawn = {
@@ -84,13 +92,20 @@ def sample(chance: Chance, settings: Settings, spatial_dims: int = 2) -> Paramet
     return {name: tensor(values) for name, values in drawn.items()}
 
 
-def _box(chance: Chance, settings: Settings, spatial_dims: int) -> tuple[np.ndarray, np.ndarray]:
+def _box(
+    chance: Chance, settings: Settings, spatial_dims: int, occupied: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     area = chance.spawn("area").uniform(*settings.crop_area)[:, None]
     ratios = chance.spawn("aspect").uniform(*_logs(settings.crop_aspect), size=(spatial_dims - 1,))
     ratios = np.concatenate([ratios, np.zeros_like(area)], axis=1)
     ratios -= ratios.mean(axis=1, keepdims=True)
     extent = np.minimum(area ** (1 / spatial_dims) * np.exp(ratios), 1.0)
-    return (1 - extent) * chance.spawn("place").uniform(-1, 1, (spatial_dims,)), extent
+    place = chance.spawn("place").uniform(-1, 1, (spatial_dims,))
+    if occupied is None:
+        return (1 - extent) * place, extent
+    ends = np.sort([occupied[..., 0] + extent, occupied[..., 1] - extent], axis=0)
+    low, high = np.clip(ends, extent - 1, 1 - extent)
+    return (low + high) / 2 + (high - low) / 2 * place, extent
 
 
 def _logs(ends: tuple[float, float]) -> tuple[float, float]:
@@ -215,8 +230,11 @@ def warp(
     """Resample once: float images (B, C, *spatial), matrix (B, D, D + 1) -> (B, C, *size).
 
     On a CPU few images at a time, copied so that they lie in its cache with their points: a warp reads an image in odd
-    order, which takes twice as long from the third cache.
+    order, which takes twice as long from the third cache. Volumes are read by `parts.trilinear` there.
     """
+    if not nearest and trilinear.can_read(images):
+        bend = None if displacement is None else _bend(displacement.float(), size)
+        return trilinear.read(images, _lines(to_image.cpu().double(), size)[::-1], size, bend)
     lines = _lines(to_image.to(images.device, torch.float32), size)
     mode = "nearest" if nearest else "bilinear"
     result = images.new_empty(*images.shape[:2], *size)

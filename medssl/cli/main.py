@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from medssl import __version__, cli
-from medssl.errors import MedsslError
+from medssl.errors import DataError, MedsslError
 from medssl.files import as_utf8, is_utf8
 
 _NOT_COMMANDS = {"facts", "main", "progress"}
@@ -137,12 +137,40 @@ def _options(
 
 
 def _order(name: str) -> tuple[int, str]:
-    steps = ["doctor", "phantom", "scan", "inspect", "show_augment", "pretrain", "sweep", "report", "run", "data"]
+    steps = [
+        "doctor",
+        "phantom",
+        "scan",
+        "inspect",
+        "show_augment",
+        "pack",
+        "verify",
+        "pretrain",
+        "sweep",
+        "report",
+        "run",
+        "data",
+    ]
     return (steps.index(name) if name in steps else len(steps), name)
+
+
+def told(error: BaseException | None) -> str:
+    """Return the traceback of an error and its causes; what caused a `DataError` is named by kind only.
+
+    Such a cause is what a library said of a file, and it may quote a name from a header.
+    """
+    if error is None:
+        return ""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    lines = traceback.format_exception(error, chain=False)
+    before = told(cause) if cause is not None else ""
+    if cause is not None and isinstance(error, DataError) and not isinstance(cause, MedsslError):
+        before = "".join(traceback.format_tb(cause.__traceback__)) + f"{type(cause).__qualname__}\n"
+    return f"{before}\nwhich led to\n\n{''.join(lines)}" if before else "".join(lines)
 
 
 def _fail(text: str, code: int, *, debug: bool) -> None:
     if debug:
-        traceback.print_exc()
+        typer.echo(told(sys.exc_info()[1]), err=True, nl=False)
     typer.echo(f"medssl: {text}", err=True)
     raise typer.Exit(code)

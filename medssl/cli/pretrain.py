@@ -15,7 +15,9 @@ _MODALITIES, _METHODS = (", ".join(discovery.names(kind)) for kind in ("modaliti
 
 
 def command(
-    modality: str | None = typer.Option(None, "--modality", help=f"Kind of image: {_MODALITIES}."),
+    modality: str | None = typer.Option(
+        None, "--modality", help=f"Kind of image: {_MODALITIES}; or a file of values, my.yaml."
+    ),
     method: str | None = typer.Option(None, "--method", help=f"Self-supervised method: {_METHODS}."),
     data: Path | None = typer.Option(
         None, "--data", help="Manifest or folder of images. Without it: the built-in synthetic cohort."

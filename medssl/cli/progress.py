@@ -13,6 +13,7 @@ _TITLES = {
     "scan": "scanning",
     "pack": "packing images",
     "read": "reading images",
+    "verify": "verifying",
     "step": "training",
     "download": "downloading, MB",
     "unpack": "unpacking, MB",

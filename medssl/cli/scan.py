@@ -8,12 +8,6 @@ import typer
 if TYPE_CHECKING:
     from medssl.data.manifest import Manifest
 
-# By DICOM modality and number of axes. CR and DX are chest films far more often than not; a person decides.
-_MODALITIES = {
-    ("OPT", 2): "oct", ("CR", 2): "cxr", ("DX", 2): "cxr", ("CT", 3): "ct", ("MR", 3): "mr", ("OP", 2): "fundus",
-    ("US", 2): "ultrasound", ("MG", 2): "mammography", ("SM", 2): "histology",
-}  # fmt: skip
-
 
 def command(
     folders: Annotated[
@@ -39,16 +33,36 @@ def command(
     stack: Annotated[
         bool, typer.Option("--stack/--slices", help="Make the slices of a DICOM series one volume, or images each.")
     ] = True,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key",
+            metavar="FILE",
+            envvar="MEDSSL_KEY",
+            help="The site's secret that ids are replaced by; made if not there. Without it: random, thrown away.",
+        ),
+    ] = None,
+    shift_dates: Annotated[
+        bool, typer.Option("--shift-dates", help="Move the dates of each patient by a number of days, by the key.")
+    ] = False,
+    keep_institution: Annotated[
+        bool, typer.Option("--keep-institution", help="Keep the name of the institution as site.")
+    ] = False,
+    burned_in: Annotated[
+        str, typer.Option("--burned-in", metavar="skip|keep", help="Images that may show a name in their pixels.")
+    ] = "skip",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest of that name.")] = False,
 ) -> None:
     """List every image below some folders in one table, with what is known of it, and what could not be read.
 
     DICOM is recognised by content, single- and multi-frame; NIfTI, PNG, JPEG, TIFF and BMP too. Only headers are
     read. Slices of CT, MR and PET become volumes where they step evenly. A file that cannot be used gets a row with
-    the reason.
+    the reason. Identifiers of patients, studies, series and images become pseudonyms; paths stay, since files must be
+    found. Given a manifest and --labels, the table is joined to it.
     """
     from medssl import files
     from medssl.cli.progress import shown
+    from medssl.data.keys import kept
     from medssl.data.scan import keep, scan
     from medssl.data.summary import summary
     from medssl.errors import SettingsError
@@ -58,9 +72,21 @@ def command(
     files.refuse_existing(output, overwrite=overwrite)
     if any(output.resolve() == given.resolve() for given in (*folders, *([labels] if labels else []))):
         raise SettingsError(f"The manifest would replace '{output}', which it is made of", fix="Choose another -o")
+    secret, made = kept(key) if key is not None else (None, False)
+    if made:
+        typer.echo(f"made the key {key}: keep it, and keep it secret. With it a scan gives the same pseudonyms again.")
     with shown() as progress:
         manifest = scan(
-            folders, labels=labels, site=site, image_is_patient=image_is_patient, stack=stack, progress=progress
+            folders,
+            labels=labels,
+            site=site,
+            image_is_patient=image_is_patient,
+            stack=stack,
+            key=secret,
+            shift_dates=shift_dates,
+            keep_institution=keep_institution,
+            burned_in=burned_in,  # type: ignore[arg-type]
+            progress=progress,
         )
     manifest = keep(manifest, where)
     manifest.save(output)
@@ -76,6 +102,9 @@ def _modality(manifest: "Manifest") -> str:
 
     known = discovery.names("modalities")
     images = manifest.usable().table
-    guesses = {_MODALITIES.get(kind) for kind in zip(images["modality"], images["ndim"])}
+    words = set(zip(images["modality"], images["ndim"]))
+    kinds = [discovery.load("modalities", name).MODALITY for name in known]
+    named = {(word, kind.spatial_dims): kind.name for kind in kinds for word in kind.dicom}
+    guesses = {named.get(word) for word in words}
     guess = next(iter(guesses), None)
-    return guess if len(guesses) == 1 and guess in known else f"[{' or '.join(known)}]"
+    return guess if len(guesses) == 1 and guess is not None else f"[{' or '.join(known)}]"

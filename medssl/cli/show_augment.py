@@ -11,7 +11,9 @@ _MODALITIES = ", ".join(discovery.names("modalities"))
 
 def command(
     data: Path = typer.Argument(..., metavar="DATA", help="A manifest, a folder of images or an image file."),
-    modality: str = typer.Option(..., "--modality", help=f"Kind of image: {_MODALITIES}."),
+    modality: str = typer.Option(
+        ..., "--modality", help=f"Kind of image: {_MODALITIES}; or a file of values, my.yaml."
+    ),
     strength: str = typer.Option("strong", "--strength", help="weak: masked methods; strong: contrastive ones."),
     views: int = typer.Option(16, "--views", min=1, max=100, help="How many views are drawn."),
     seed: int = typer.Option(0, "--seed", min=0, help="As train.seed of a run."),

@@ -12,6 +12,7 @@ from typing import Any
 import platformdirs
 
 from medssl import discovery, files
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
 from medssl.errors import DataError
@@ -57,7 +58,7 @@ def cohort(modality: str, *, progress: Callable[[str, dict[str, Any]], None] | N
     manifests = {site: folder / f"{site}.parquet" for site in (IN_DISTRIBUTION, OUT_OF_DISTRIBUTION)}
     for site, path in manifests.items():
         if not _is_current(path, made.sites[site]):
-            scan([made.sites[site]], labels=made.labels[site], progress=progress).save(path)
+            scan([made.sites[site]], labels=made.labels[site], key=AS_THEY_ARE, progress=progress).save(path)
     return Builtin(manifests[IN_DISTRIBUTION], manifests[OUT_OF_DISTRIBUTION])
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from medssl.data.columns import TEXT, typed
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.label_matching import posix
 from medssl.data.labels import join_table
 from medssl.data.manifest import Manifest, absolute
@@ -148,7 +149,7 @@ def load(name: str) -> Card:
 
 
 def adopt(name: str, folder: Path, progress: Callable[[str, dict], None] | None = None) -> Manifest:
-    """Return the manifest of a copy of the dataset that the user has.
+    """Return the manifest of a copy of the dataset that the user has; ids stay as its makers published them.
 
     Args:
         name: Name of the card.
@@ -162,7 +163,8 @@ def adopt(name: str, folder: Path, progress: Callable[[str, dict], None] | None 
     card, folder = load(name), absolute(folder)
     if card.not_adoptable:
         raise DataError(f"'{name}' cannot be adopted: {card.not_adoptable}", where=folder)
-    scanned = replace(scan([folder], progress=progress), remarks=())
+    public = scan([folder], key=AS_THEY_ARE, burned_in="keep", progress=progress)
+    scanned = replace(public, remarks=())
     part = scanned.table["path"]
     chosen = part.str.contains(_plain(card.only or ""), regex=True).to_numpy(dtype=bool)
     if not chosen.any():

@@ -13,28 +13,66 @@ SPLITS = ("train", "val", "test", "ood")
 
 
 class Column(NamedTuple):
-    """A known column: its name, its kind (text, integer or number) and what it means."""
+    """A known column: its name, its kind (text, integer or number) and what it means.
+
+    Attributes:
+        name: Its name.
+        kind: "text", "integer" or "number".
+        doc: What it means.
+        source: Where it comes from, in DICOM's words; "file" for what is known of a file without its header.
+        identifies: What DICOM PS3.15 table E.1-1 and common sense say of it; empty where it identifies nobody.
+    """
 
     name: str
     kind: str
     doc: str
+    source: str = "pixels and geometry"
+    identifies: str = ""
 
 
 COLUMNS = [
-    Column("sample_id", "text", "16 hexadecimal digits made from the path below the scanned folder and the frame"),
-    Column("path", "text", "the file, with forward slashes; relative to the manifest's folder, or absolute"),
-    Column("frame", "integer", "frame or page of the file, from 0; empty where the row is the whole file"),
     Column(
-        "planes", "text", "files of a volume's slices in their order, beside `path`, as a JSON list; empty for one file"
+        "sample_id",
+        "text",
+        "16 hexadecimal digits made from the path below the scanned folder and the frame, by the key",
+        "path",
+        "pseudonym",
     ),
-    Column("format", "text", "the reader: dicom, nifti, itk (NRRD, MetaImage), heidelberg_vol, numpy_array or raster"),
-    Column("status", "text", "ok, unreadable (an image that cannot be used) or skipped (not an image)"),
-    Column("reason", "text", "why a row is not ok"),
-    Column("patient_id", "text", "the patient, as the header or the label table names them"),
-    Column("study_id", "text", "DICOM StudyInstanceUID"),
-    Column("series_id", "text", "DICOM SeriesInstanceUID"),
-    Column("instance_id", "text", "DICOM SOPInstanceUID"),
-    Column("modality", "text", "DICOM Modality, such as OPT, DX, CT"),
+    Column(
+        "path",
+        "text",
+        "the file, with forward slashes; relative to the manifest's folder, or absolute",
+        "path",
+        "as the archive names its files",
+    ),
+    Column("frame", "integer", "frame or page of the file, from 0; empty where the row is the whole file", "file"),
+    Column(
+        "planes",
+        "text",
+        "files of a volume's slices in their order, beside `path`, as a JSON list; empty for one file",
+        "path",
+        "as the archive names its files",
+    ),
+    Column(
+        "format",
+        "text",
+        "the reader: dicom, nifti, itk (NRRD, MetaImage), heidelberg_vol, numpy_array or raster",
+        "file",
+    ),
+    Column("status", "text", "ok, unreadable (an image that cannot be used) or skipped (not an image)", "medssl"),
+    Column("reason", "text", "why a row is not ok", "medssl", "may name a file"),
+    Column("patient_id", "text", "the patient, as a pseudonym", "PatientID, `.vol`, label table", "pseudonym"),
+    Column("study_id", "text", "the study, as a pseudonym", "StudyInstanceUID", "pseudonym"),
+    Column("series_id", "text", "the series, as a pseudonym", "SeriesInstanceUID", "pseudonym"),
+    Column("instance_id", "text", "the instance, as a pseudonym", "SOPInstanceUID", "pseudonym"),
+    Column(
+        "study_date",
+        "text",
+        "day of the study, YYYY-MM-DD",
+        "StudyDate",
+        "yes, unless `--shift-dates`: in the manifest only",
+    ),
+    Column("modality", "text", "DICOM Modality, such as OPT, DX, CT", "Modality"),
     Column("ndim", "integer", "2 for a plane, 3 for a volume"),
     Column("channels", "integer", "channels as stored in the file"),
     Column("rows", "integer", "height in pixels, as displayed"),
@@ -44,14 +82,43 @@ COLUMNS = [
     Column("column_spacing_mm", "number", "distance from one column to the next; empty where it is unknown"),
     Column("slice_spacing_mm", "number", "distance from one slice to the next; empty where it is unknown"),
     Column("bits", "integer", "bits used by a stored value"),
-    Column("photometric", "text", "what stored values mean: MONOCHROME1, MONOCHROME2, RGB, PALETTE COLOR, ..."),
-    Column("manufacturer", "text", "maker of the device"),
-    Column("model", "text", "model of the device"),
-    Column("site", "text", "where the image was made: --site, the label table, or DICOM InstitutionName"),
-    Column("laterality", "text", "R or L, where the header or the label table says so"),
-    Column("file_bytes", "integer", "size of the file"),
-    Column("split", "text", "part of the data set given by its makers: train, val, test, ood"),
-    Column("remarks", "text", "what a person should know of the image, joined by '; '"),
+    Column(
+        "photometric",
+        "text",
+        "what stored values mean: MONOCHROME1, MONOCHROME2, RGB, PALETTE COLOR, ...",
+        "PhotometricInterpretation",
+    ),
+    Column("manufacturer", "text", "maker of the device", "Manufacturer", "no (not in table E.1-1)"),
+    Column("model", "text", "model of the device", "ManufacturerModelName", "no (not in table E.1-1)"),
+    Column(
+        "site",
+        "text",
+        "where the image was made: --site, the label table, or DICOM InstitutionName as a pseudonym",
+        "InstitutionName",
+        "pseudonym, unless `--keep-institution`",
+    ),
+    Column(
+        "laterality",
+        "text",
+        "R or L, where the header or the label table says so",
+        "FrameLaterality, ImageLaterality, Laterality",
+    ),
+    Column(
+        "burned_in",
+        "text",
+        "whether pixels show text: yes or no as the header says, screen for a secondary capture; empty is unknown",
+        "BurnedInAnnotation, SOPClassUID, ConversionType, ImageType",
+    ),
+    Column("file_bytes", "integer", "size of the file", "file"),
+    Column("split", "text", "part of the data set given by its makers: train, val, test, ood", "label table"),
+    Column("remarks", "text", "what a person should know of the image, joined by '; '", "medssl"),
+    Column(
+        "id_key",
+        "text",
+        "fingerprint of the key that pseudonyms of this row were made with; `once-` before one that was thrown away, "
+        "`+dates` behind one that also moved dates; empty where ids are those of the file",
+        "medssl",
+    ),
 ]
 KNOWN = {column.name: column for column in COLUMNS}
 

@@ -24,6 +24,7 @@ class Image:
         units: What a value means, such as "HU"; None where it is arbitrary.
         provenance: What was done on the way from the file: path, frame, inversion, rescale.
         remarks: Sentences that a person should read.
+        scales: Factors from the values to other units, such as {"SUVbw": 2.5e-4}; only those that are known.
     """
 
     array: np.ndarray
@@ -32,6 +33,7 @@ class Image:
     units: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    scales: dict[str, float] = field(default_factory=dict)
 
     @property
     def spatial_dims(self) -> int:

@@ -5,7 +5,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 
+from medssl.data.keys import Key
 from medssl.data.manifest import Manifest, absolute
+from medssl.data.table_ids import matching
 from medssl.errors import DataError
 
 FILE_KEYS = ("file", "path", "image", "filename", "file_name", "filepath", "file_path", "image_path", "image_id")
@@ -68,15 +70,10 @@ def match_files(manifest: Manifest, labels: pd.DataFrame, key: str, where: Path)
     return match, hint
 
 
-def match_ids(manifest: Manifest, labels: pd.DataFrame, key: str) -> dict[int, list[int]]:
-    """Return {image row: [label rows]} by an id that both have."""
+def match_ids(manifest: Manifest, labels: pd.DataFrame, key: str, secret: Key | None = None) -> dict[int, list[int]]:
+    """Return {image row: [label rows]} by an id that both have, as it is or as a pseudonym."""
     column = next(name for name, aliases in ID_KEYS.items() if key.lower() in aliases)
-    numbers = defaultdict(list)
-    for number, value in enumerate(labels[key]):
-        if not pd.isna(value):
-            numbers[value].append(number)
-    cells = enumerate(manifest.table[column])
-    return {row: numbers[value] for row, value in cells if not pd.isna(value) and value in numbers}
+    return matching(manifest, column, labels[key], secret)
 
 
 class _Files:

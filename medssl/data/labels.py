@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from medssl.data.columns import KNOWN, SPLITS, typed, unknown_splits
+from medssl.data.keys import Key
 from medssl.data.label_matching import FILE_KEYS, key_column, match_files, match_ids
 from medssl.data.manifest import Manifest
+from medssl.data.table_ids import another_key, other_key, written
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError, SettingsError, nearest, unknown_name
 
@@ -18,6 +20,7 @@ _MAY_REPLACE = (
     "patient_id",
     "study_id",
     "series_id",
+    "study_date",
     "modality",
     "manufacturer",
     "model",
@@ -44,44 +47,52 @@ class BinaryLabel(NamedTuple):
     negative_name: str
 
 
-def join_labels(manifest: Manifest, csv_path: Path) -> Manifest:
+def join_labels(manifest: Manifest, csv_path: Path, secret: Key | None = None) -> Manifest:
     """Return the manifest with the columns of a label table.
 
     The key is a column `file`, `path` or `image` (with `frame` beside it where a file has several), else an id:
     `instance_id`, `series_id`, `study_id` or `patient_id`. Paths may be written on Windows, start at the table's
     folder, at the scanned folder, or be any whole tail of the file's path that fits one file only. A column that the
     manifest knows (patient_id, site, split, ...) replaces the header's value where it is filled; one that measures
-    the file (rows, bits, ...) is kept as `<name>_given`.
+    the file (rows, bits, ...) is kept as `<name>_given`. Ids of the table are written as the manifest writes them.
+
+    Args:
+        manifest: The images.
+        csv_path: The table.
+        secret: The key of the manifest's pseudonyms, if ids of the table are to be compared with them.
 
     Raises:
-        DataError: The table cannot be read, has no key column, joins nothing, or contradicts itself.
+        DataError: The table cannot be read, has no key column, joins nothing, contradicts itself, or needs a key.
     """
-    return join_table(manifest, read_text_table(csv_path), Path(csv_path))
+    return join_table(manifest, read_text_table(csv_path), Path(csv_path), secret)
 
 
-def join_table(manifest: Manifest, labels: pd.DataFrame, where: Path) -> Manifest:
+def join_table(manifest: Manifest, labels: pd.DataFrame, where: Path, secret: Key | None = None) -> Manifest:
     """Return the manifest with the columns of a label table that was read already; see `join_labels`.
 
     Args:
         manifest: The images.
         labels: The table, all cells text.
         where: The file that it came from; its folder is where relative paths may start.
+        secret: The key of the manifest's pseudonyms.
     """
     key = key_column(labels, where)
     _refuse_splits(labels, where)
     if key.lower() in FILE_KEYS:
         match, hint = match_files(manifest, labels, key, where)
     else:
-        match, hint = match_ids(manifest, labels, key), ""
+        match, hint = match_ids(manifest, labels, key, secret), ""
+        if not match and other_key(manifest, secret):
+            raise another_key(manifest, secret, f"None of {len(labels)} rows fits an image by {key}", where)
     if not match:
+        first = f"; the first {key} is '{labels[key].iloc[0]}'" if hint else f" by {key}"
         raise DataError(
-            f"None of {len(labels)} rows fits an image; the first {key} is '{labels[key].iloc[0]}'"
-            + (f", looked for at {hint}, not found" if hint else ""),
+            f"None of {len(labels)} rows fits an image{first}" + (f", looked for at {hint}, not found" if hint else ""),
             where=where,
             fix="Give paths relative to the table's folder or to the scanned folder, with / or \\ as separator",
         )
     _refuse_contradictions(labels, match, manifest, key, where)
-    return _merged(manifest, labels, match, key, where)
+    return _merged(manifest, labels, match, key, where, secret)
 
 
 def _refuse_splits(labels: pd.DataFrame, where: Path) -> None:
@@ -222,7 +233,9 @@ def _refuse_contradictions(
             )
 
 
-def _merged(manifest: Manifest, labels: pd.DataFrame, match: dict[int, list[int]], key: str, where: Path) -> Manifest:
+def _merged(
+    manifest: Manifest, labels: pd.DataFrame, match: dict[int, list[int]], key: str, where: Path, secret: Key | None
+) -> Manifest:
     table, remarks = manifest.table.copy(), []
     rows = np.array(sorted(match))
     numbers = np.array([match[row][0] for row in rows])
@@ -231,14 +244,14 @@ def _merged(manifest: Manifest, labels: pd.DataFrame, match: dict[int, list[int]
             continue
         cells = labels[name].iloc[numbers].to_numpy(dtype=object)
         target = str(name) if name in _MAY_REPLACE or name not in KNOWN else f"{name}_given"
+        cells = written(manifest, target, rows, cells, secret, where)
         remarks += _put(table, target, rows, cells, where)
     usable = (table["status"] == "ok").to_numpy()
     without = int(usable.sum() - usable[rows].sum())
     unused = len(labels) - len({n for found in match.values() for n in found})
     if unused:
         free = sorted(set(range(len(labels))) - {n for found in match.values() for n in found})
-        example = labels[key].iloc[free[0]]
-        remarks.append(f"{unused} of {len(labels)} rows of {where.name} fit no image, the first is '{example}'")
+        remarks.append(f"{unused} of {len(labels)} rows of {where.name} fit no image, the first is row {free[0] + 1}")
     if without:
         remarks.append(f"{without} of {int(usable.sum())} images have no row in {where.name}")
     return manifest.with_table(typed(table)).with_remarks(*remarks)

@@ -82,6 +82,7 @@ class Loader:
         self.store, self.seed, self.rank, self.world, self.workers = store, seed, rank, world, workers
         self._labels = labels
         self._index = store.index[["sample_id", "content", "spacing_mm"]]
+        self._occupied = _occupied(store)
         patients = store.index["patient_id"]
         self._patients = patients.astype(object).where(patients.notna(), None)
         self._keys = np.array([key(one) for one in self._index["content"].iloc[self.rows]], dtype=np.uint64)
@@ -131,7 +132,16 @@ class Loader:
             content=about["content"].tolist(),
             label=None if self._labels is None else torch.from_numpy(np.asarray(self._labels[rows], np.float32)),
             spacing_mm=torch.from_numpy(np.stack(about["spacing_mm"].tolist())),
+            occupied=None if self._occupied is None else torch.from_numpy(self._occupied[rows]),
         )
+
+
+def _occupied(store: Store) -> np.ndarray | None:
+    """Return (N, D, 2) ends of the occupied part of each image, or None where all are whole."""
+    if "occupied" not in store.index:
+        return None
+    ends = np.stack(store.index["occupied"].tolist()).astype(np.float64).reshape(len(store), -1, 2)
+    return ends if np.any(ends != (-1.0, 1.0)) else None
 
 
 def _batch_size(images: int, batch_size: int, world: int) -> int:

@@ -153,8 +153,9 @@ def sample_id(relative_path: str, frame: int | None = None) -> str:
 
 def schema_markdown() -> str:
     """Return the table of columns as it stands in `docs/manifest.md`."""
-    lines = ["| column | kind | meaning |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| `{c.name}` | {c.kind} | {c.doc} |" for c in COLUMNS)]) + "\n"
+    lines = ["| column | kind | meaning | from | identifies |", "|---|---|---|---|---|"]
+    rows = (f"| `{c.name}` | {c.kind} | {c.doc} | {c.source} | {c.identifies or 'no'} |" for c in COLUMNS)
+    return "\n".join([*lines, *rows]) + "\n"
 
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:

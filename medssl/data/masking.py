@@ -43,6 +43,10 @@ class Names:
         """
         return str(value) if self.shown else nickname(KINDS[column], str(value))
 
+    def site(self, institution: str) -> str:
+        """Return the name of an institution from a header as it is written."""
+        return institution if self.shown else nickname("o", institution)
+
     def text(self, sentence: str) -> str:
         """Return a sentence with the identifiers in it as they are written."""
         if self.shown:

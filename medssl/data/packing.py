@@ -1,24 +1,24 @@
-"""Packing: images of a manifest, one after the other, into one `.npy` file with the hash of each."""
+"""Packing: images of a manifest, one after the other, into shards, with the hash and the occupied part of each."""
 
 import hashlib
-import io
-import math
+import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
 import pyarrow as pa
 
-from medssl import files
 from medssl.data import readers
 from medssl.data.apart import MEMORY, SECONDS, Lost, each, worth
 from medssl.data.image import Image
 from medssl.data.manifest import Manifest
+from medssl.data.shards import Images, ShardWriter
 from medssl.errors import DataError
 
 SCHEMA = pa.schema(
@@ -27,61 +27,96 @@ SCHEMA = pa.schema(
         pa.field("pixel_hash", pa.string(), nullable=False),
         pa.field("stored_hash", pa.string(), nullable=False),
         pa.field("spacing_mm", pa.list_(pa.float64()), nullable=False),
+        pa.field("occupied", pa.list_(pa.float64()), nullable=False),
     ]
 )
-_EVERY = 50
+_EVERY = 0.2  # seconds between events
+_DARK = 0.05  # of full intensity: -900 HU in CT
+_FEW = 0.002  # share of a plane's pixels, so that a table or a grain of noise is no tissue
 
 
 @dataclass
 class Packed:
-    """What was written: rows of the index in the order of the images, and (sample_id, reason) of what was not."""
+    """What was written: rows of the index in the order of the images, and (sample_id, reason) of what was not.
+
+    `remarks` counts what reading and preparing said of images beyond what the manifest says already.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)
 
 
 def write_images(
-    path: Path,
+    folder: Path,
     manifest: Manifest,
     prepare: Callable[[Image], np.ndarray],
     spacing: Callable[[Image, np.ndarray], tuple[float, ...]],
+    before: Callable[[Image], Image],
     progress: Callable[[str, dict[str, Any]], None] | None,
 ) -> Packed:
-    """Write every image that can be prepared into a `.npy` file, (N, C, *S); decoders run apart.
+    """Write every image that can be prepared into shards, (n, C, *S); decoders run apart.
 
-    The file begins as uint8 and becomes uint16 at the first image of more than 8 bits: then 8-bit values are
+    A shard begins as uint8 and becomes uint16 at its first image of more than 8 bits: then 8-bit values are
     multiplied by 257, which keeps 0 and full intensity exactly.
     """
-    packed, total = Packed(), len(manifest)
+    packed, total, told = Packed(), len(manifest), float("-inf")
     rows = [row for _, row in manifest.table.iterrows()]
 
     def prepared(row: pd.Series) -> tuple[np.ndarray, dict[str, Any]] | str:
         try:
             image = readers.read_image(manifest, row)
+            about = {"sample_id": row["sample_id"], "pixel_hash": image.pixel_hash()}
+            image = before(image)
             pixels = prepare(image)
-        except (DataError, OSError) as error:
-            return str(error)
-        about = {"sample_id": row["sample_id"], "pixel_hash": image.pixel_hash()}
-        return pixels, about | {"spacing_mm": list(spacing(image, pixels))}
+        except DataError as error:
+            return error.what  # without its path, which stands in the manifest only
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        said = "" if pd.isna(row["remarks"]) else row["remarks"]
+        new = [remark for remark in dict.fromkeys(image.remarks) if remark not in said]
+        about |= {"spacing_mm": list(spacing(image, pixels)), "occupied": occupied(pixels), "remarks": new}
+        return pixels, about
 
     with (
-        path.open("wb+") as handle,
+        ShardWriter(folder) as shards,
         closing(each(prepared, rows, seconds=_seconds, memory=_memory(worth(total)))) as results,
     ):
-        array = _GrowingArray(handle)
         for done, (row, result) in enumerate(zip(rows, results, strict=True), start=1):
             if isinstance(result, (str, Lost)):
                 packed.left_out.append((row["sample_id"], result if isinstance(result, str) else result.reason))
             else:
-                array.append(result[0])
+                shards.append(result[0])
+                packed.remarks.update(result[1].pop("remarks"))
                 packed.rows.append(result[1])
-            if progress and (done % _EVERY == 0 or done == total):
+            if progress and (time.monotonic() - told > _EVERY or done == total):
+                told = time.monotonic()
                 progress("pack", {"done": done, "total": total, "left_out": len(packed.left_out)})
-        array.finish()
     if packed.rows:
-        for image, about in zip(np.load(path, mmap_mode="r", allow_pickle=False), packed.rows):
-            about["stored_hash"] = stored_hash(image)
+        images = Images.open(folder)
+        for place, about in enumerate(packed.rows):
+            about["stored_hash"] = stored_hash(images.stored(place))
     return packed
+
+
+def occupied(stored: np.ndarray) -> list[float]:
+    """Return the part of a stored volume that is more than padding and air, first and last end along each axis.
+
+    A plane counts where more than 0.2 % of its pixels are above 5 % of full intensity. Ends are normalised: -1 and 1
+    are the outer edges. Images of planes are whole: their modalities cut dark borders where there are any.
+
+    Args:
+        stored: (C, *S) uint8 or uint16.
+    """
+    whole = [-1.0, 1.0] * (stored.ndim - 1)
+    if stored.ndim != 4:
+        return whole
+    inside = (stored > _DARK * np.iinfo(stored.dtype).max).any(axis=0)
+    ends = []
+    for axis, n in enumerate(inside.shape):
+        places = np.flatnonzero(inside.mean(axis=tuple({0, 1, 2} - {axis})) > _FEW)
+        ends += [2 * places[0] / n - 1, 2 * (places[-1] + 1) / n - 1] if len(places) else [-1.0, 1.0]
+    return [float(end) for end in ends]
 
 
 def _seconds(row: pd.Series) -> float:
@@ -109,50 +144,3 @@ def stretched(image: Image, stored: np.ndarray, span: tuple[int, ...] | None = N
     """
     spacing = image.spacing_mm or (float("nan"),) * image.spatial_dims
     return tuple(float(mm) for mm in spacing * np.divide(span or image.array.shape[1:], stored.shape[1:]))
-
-
-class _GrowingArray:
-    """A `.npy` file of images that are appended, widened in place from uint8 to uint16 when one needs it."""
-
-    def __init__(self, handle: BinaryIO) -> None:
-        self.handle, self.count = handle, 0
-        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
-        self.shape: tuple[int, ...] = (0,)
-
-    def append(self, pixels: np.ndarray) -> None:
-        if self.count == 0:
-            self.dtype, self.shape = pixels.dtype, pixels.shape
-            self._write_header()
-        if pixels.shape != self.shape or pixels.dtype not in (np.uint8, np.uint16):
-            raise TypeError(f"prepare returned {pixels.dtype} {pixels.shape} after {self.dtype} {self.shape}")
-        if pixels.dtype == np.uint16 and self.dtype == np.uint8:
-            self._widen()
-        files.write(self.handle, _wide(pixels).tobytes() if self.dtype == np.uint16 else pixels.tobytes())
-        self.count += 1
-
-    def finish(self) -> None:
-        """Write the header again, now with the number of images; numpy leaves room for it to grow."""
-        self._write_header()
-
-    def _write_header(self) -> None:
-        self.handle.seek(0)
-        header = io.BytesIO()
-        entry = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.count, *self.shape)}
-        np.lib.format.write_array_header_1_0(header, entry)
-        files.write(self.handle, header.getvalue())
-        self.start = self.handle.tell()
-
-    def _widen(self) -> None:
-        """From the last image to the first, so that nothing is overwritten before it is read."""
-        self.dtype = np.dtype(np.uint16)
-        size = math.prod(self.shape)
-        for place in reversed(range(self.count)):
-            self.handle.seek(self.start + place * size)
-            narrow = np.frombuffer(self.handle.read(size), np.uint8)
-            self.handle.seek(self.start + 2 * place * size)
-            files.write(self.handle, _wide(narrow).tobytes())
-        self.handle.seek(self.start + 2 * self.count * size)
-
-
-def _wide(pixels: np.ndarray) -> np.ndarray:
-    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * np.uint16(257)

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -13,9 +13,11 @@ from medssl import files
 from medssl.data.apart import Lost, each
 from medssl.data.columns import typed
 from medssl.data.grouping import stacked
+from medssl.data.keys import Key, from_file, once
 from medssl.data.label_matching import FILE_KEYS, key_column, posix
 from medssl.data.labels import join_labels
 from medssl.data.manifest import Manifest, absolute, relative, sample_id
+from medssl.data.privacy import TRANSIENT, Hiding
 from medssl.data.readers import HEAD_BYTES, all_readers, reader_of
 from medssl.data.readers.parts.foreign import judge
 from medssl.data.remarks import leaking_split, several_sites, unstacked, with_patients
@@ -25,7 +27,7 @@ from medssl.errors import DataError, MedsslError
 Progress = Callable[[str, dict[str, Any]], None]
 _TABLES = (".csv", ".tsv", ".parquet")
 _OWN_FOLDERS = (files.STORES,)
-_NO_COLUMNS = ("plane", "data_file")  # what a reader tells the scan alone
+_NO_COLUMNS = ("plane", "data_file", *TRANSIENT)  # what a reader tells the scan alone
 _EVERY = 50  # files between two reports of progress
 
 
@@ -36,17 +38,26 @@ def scan(
     site: str | None = None,
     image_is_patient: bool = False,
     stack: bool = True,
+    key: Path | Key | None = None,
+    shift_dates: bool = False,
+    keep_institution: bool = False,
+    burned_in: Literal["skip", "keep"] = "skip",
     progress: Progress | None = None,
 ) -> Manifest:
     """Return a manifest of everything below some folders.
 
     Args:
-        paths: Folders, image files, or a label table that names files (it is then joined, too). A manifest is
-            returned as it is.
+        paths: Folders, image files, or a label table that names files (it is then joined, too). Of a
+            manifest nothing is read again: `labels` are joined to it.
         labels: A label table to join.
         site: Where the images were made, over what headers say.
         image_is_patient: Take every image without a patient as a patient of its own.
         stack: Make the slices of a DICOM series one volume, see `medssl.data.grouping`.
+        key: What identifiers are replaced with pseudonyms by: a file, which must be there, or a `Key`. None takes a
+            random one that is thrown away; `keys.AS_THEY_ARE` is for images with nobody to protect.
+        shift_dates: Move the dates of a patient by a number of days that follows from the key.
+        keep_institution: Keep the name of the institution as site.
+        burned_in: "skip" images that may show text in their pixels, or "keep" them.
         progress: Called with ("scan", {"done", "total", "path"}).
 
     Raises:
@@ -57,18 +68,23 @@ def scan(
         if not path.exists():
             raise DataError("There is no such file or folder", where=path)
     tables = [p for p in paths if p.is_file() and p.suffix.lower() in _TABLES]
+    given = from_file(key) if isinstance(key, Path) else key
     if len(paths) == 1 and tables and _is_manifest(tables[0]):
-        return Manifest.load(tables[0])
+        found = Manifest.load(tables[0])
+        return join_labels(found, Path(labels), given) if labels else found
+    hide = Hiding(given or once(), shift_dates, keep_institution, burned_in)
     root = _root(paths)
-    rows = list(_rows(paths, root, [*tables, *([absolute(labels)] if labels else [])], progress))
+    rows = list(_rows(paths, root, [*tables, *([absolute(labels)] if labels else [])], hide, progress))
     rows = _without_data_files(rows, root)
-    rows = [_as_columns(row) for row in (stacked(rows) if stack else rows)]
+    rows = [hide.named(row) for row in (stacked(rows) if stack else rows)]
+    remarks = hide.remarks(rows)
+    rows = [_as_columns(row) for row in rows]
     manifest = Manifest(typed(pd.DataFrame(rows, columns=_names(rows))), root, paths[0].stem)
     _refuse_nothing(manifest, paths)
     for table in [*tables, *([Path(labels)] if labels else [])]:
-        manifest = join_labels(manifest, table)
+        manifest = join_labels(manifest, table, hide.key)
     manifest = manifest.with_table(typed(manifest.table.assign(site=site))) if site is not None else manifest
-    manifest = manifest.with_remarks(*unstacked(manifest), *several_sites(manifest))
+    manifest = manifest.with_remarks(*remarks, *unstacked(manifest), *several_sites(manifest))
     manifest = with_patients(manifest, image_is_patient)
     return manifest.with_remarks(*leaking_split(manifest))
 
@@ -83,10 +99,16 @@ def _root(paths: list[Path]) -> Path:
     return folders[0] if len(folders) == 1 else Path(os.path.commonpath(folders))
 
 
-def _rows(paths: list[Path], root: Path, tables: list[Path], progress: Progress | None) -> Iterator[dict[str, Any]]:
+def _rows(
+    paths: list[Path], root: Path, tables: list[Path], hide: Hiding, progress: Progress | None
+) -> Iterator[dict[str, Any]]:
+    def hidden(path: Path) -> list[dict[str, Any]]:
+        """Describe a file, and hide what identifies a patient before anything leaves the child that read it."""
+        return [hide({**row, "path": files.as_utf8(relative(path, root))}) for row in describe(path)]
+
     found = _files(paths)
     images = [path for path, problem in found.items() if not problem and path not in tables]
-    with closing(each(describe, images)) as results:
+    with closing(each(hidden, images)) as results:
         yield from _rows_of(found, results, root, tables, progress)
     if progress:
         progress("scan", {"done": len(found), "total": len(found), "path": ""})

@@ -55,10 +55,9 @@ def with_patients_known(manifest: Manifest, *, keep: np.ndarray | None = None) -
     out = unknown if keep is None else unknown & ~keep
     if unknown.all() or not out.any():
         return manifest, []
-    first = ", ".join(table.loc[out, "path"].astype(str).iloc[:3])
     told = (
-        f"{out.sum()} of {len(table)} images of '{manifest.name}' have no patient_id ({first}) and are left out: they "
-        "could be of a test patient"
+        f"{out.sum()} of {len(table)} images of '{manifest.name}' have no patient_id and are left out: they could be "
+        "of a test patient"
     )
     return manifest.with_table(table[~out]), [told]
 

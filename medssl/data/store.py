@@ -1,14 +1,16 @@
-"""The store: every image of a manifest prepared once, in one array on disk that is mapped into memory.
+"""The store: every image of a manifest prepared once, in shards on disk that are mapped into memory.
 
     STORE/KEY/
-      images.npy       (N, C, *S) uint8, or uint16 where any source has more than 8 bits
-      index.parquet    one row a stored image: id, hash of the source pixels, hash of the stored bytes, spacing
-      store.json       what the key was made of, and what was left out and why
-      MANIFEST.json    sizes and hashes of these files, written last
+      images-00000.npy ...   (n, C, *S) uint8, or uint16 where any of its sources has more than 8 bits
+      index.parquet          one row a stored image: id, hash of the source pixels, hash of the stored bytes, spacing
+      store.json             what the key was made of, and what was left out and why
+      MANIFEST.json          sizes and hashes of these files, written last
+    STORE/KEY.lock           held while it is built; its time says when the store was last opened
 
-The key names everything that decides the pixels: the rows of the manifest and the state of their files, the
-modality's preparation and the version of this code. Labels are not part of it and are taken from the manifest at
-every opening, so that correcting a label packs nothing anew. Nothing in a store is executed when it is read.
+The key names everything that decides the pixels: the rows of the manifest and the state (size and time of change) of
+all their files, the modality's preparation and the version of this code. Labels are not part of it and are taken from
+the manifest at every opening, so that correcting a label packs nothing anew. Nothing in a store is executed when it
+is read.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,11 +34,14 @@ from medssl import files
 from medssl.data import packing
 from medssl.data.image import Image
 from medssl.data.manifest import Manifest
+from medssl.data.shards import Images
 from medssl.errors import DataError, StorageError
 
-VERSION = 1
-_LOOKED_AT = 100
-IMAGES, INDEX, ABOUT = "images.npy", "index.parquet", "store.json"
+VERSION = 2
+_LOOKED_AT, _TOLD = 100, 20
+INDEX, ABOUT = "index.parquet", "store.json"
+_HEADERS = (".mhd", ".nhdr", ".hdr")  # formats that keep their pixels in another file of the same stem
+REPAIR = "Delete the folder; it is packed anew from the manifest"
 Progress = Callable[[str, dict[str, Any]], None]
 
 
@@ -57,15 +62,18 @@ class Store:
         images: (N, C, *S) uint8 or uint16, mapped read-only.
         index: N rows: `sample_id`, `pixel_hash` (decoded source pixels), `stored_hash` (stored bytes), `content`
             (pixel hash, made unique among repeated images), `spacing_mm` (of stored pixels, along each axis, NaN
-            where unknown), and every column of the manifest, labels included.
+            where unknown), `occupied` (the part that is more than padding, see `packing.occupied`), and every column
+            of the manifest, labels included.
         left_out: Images that could not be prepared.
+        remarks: Sentences on how images were prepared, each with their number.
     """
 
     folder: Path
     key: str
-    images: np.ndarray
+    images: Images
     index: pd.DataFrame
     left_out: list[LeftOut]
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -81,14 +89,14 @@ class Store:
         Raises:
             DataError: Something differs; the sample or file is named.
         """
-        changed = _changed(self.images, self.index, range(len(self)))
-        if changed is not None:
-            raise DataError(
-                "A stored image is damaged",
-                where=f"sample {changed} in {self.folder}",
-                fix="Delete the folder; it is packed anew from the manifest",
-            )
-        files.verify_folder(self.folder)
+        changed = changed_rows(self.images, self.index, range(len(self)))
+        if changed:
+            sample = self.index["sample_id"].iloc[changed[0]]
+            raise DataError("A stored image is damaged", where=f"sample {sample} in {self.folder}", fix=REPAIR)
+        found = files.damage(self.folder)
+        if found:
+            name, said = next(iter(found.items()))
+            raise DataError(f"A file of the store {said}", where=self.folder / name, fix=REPAIR)
 
 
 def pack(
@@ -97,6 +105,7 @@ def pack(
     key_parts: dict[str, Any],
     *,
     spacing: Callable[[Image, np.ndarray], tuple[float, ...]] = packing.stretched,
+    before: Callable[[Image], Image] = lambda image: image,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Store:
@@ -107,9 +116,10 @@ def pack(
     Args:
         manifest: The images.
         prepare: Turns an image into (C, *S) uint8 or uint16, always of one shape; raises a `DataError` for an image
-            that cannot be used.
+            that cannot be used, and appends to its `remarks` what a person should know of how it was taken.
         key_parts: What `prepare` depends on, as plain values.
         spacing: The spacing of what was prepared from an image.
+        before: What is done to an image first; `prepare` and `spacing` get its result.
         cache: Where stores lie; MEDSSL_CACHE_DIR or `.medssl-store` beside the manifest when None.
         progress: Called with "pack" and `done`, `total`, `left_out`.
 
@@ -118,9 +128,9 @@ def pack(
         StorageError: The place cannot be written, or the disk is full.
     """
     usable = _in_file_order(manifest.usable())
-    write = partial(packing.write_images, prepare=prepare, spacing=spacing)
+    write = partial(packing.write_images, prepare=prepare, spacing=spacing, before=before)
     key = _key(usable, key_parts)
-    folder = _place(manifest, cache) / key
+    folder = place(manifest.folder, cache) / key
     if not folder.is_dir():
         with _locked(folder):
             if not folder.is_dir():
@@ -132,36 +142,53 @@ def open_store(folder: Path, manifest: Manifest) -> Store:
     """Open a store that was packed from these rows; labels are read from the manifest.
 
     Raises:
-        DataError: It is damaged; files are checked by size and a hundred images by hash here, all in `Store.verify`.
+        DataError: It is damaged; shards are checked by size and a hundred images by hash here, all in `Store.verify`.
     """
     _check_sizes(folder)
+    with suppress(OSError):  # a store that may only be read is as good
+        folder.with_name(f"{folder.name}.lock").touch()
     about = files.read_json(folder / ABOUT)
-    try:
-        stored = pq.read_table(folder / INDEX).to_pandas()
-        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
-        raise _damaged(folder, str(error)) from error
-    if len(images) != len(stored):
-        raise _damaged(folder, f"{len(images)} images, but {len(stored)} rows in the index")
+    images, stored = read(folder)
     stored["content"] = unique_content(stored["pixel_hash"].tolist(), stored["sample_id"].tolist())
     _check_some(folder, images, stored)
     suffixes = ("", "_in_manifest")
     index = stored.merge(manifest.table, on="sample_id", how="left", validate="one_to_one", suffixes=suffixes)
-    return Store(folder, folder.name, images, index, [LeftOut(*entry) for entry in about["left_out"]])
+    return Store(folder, folder.name, images, index, [LeftOut(*entry) for entry in about["left_out"]], _counted(about))
 
 
-def _check_some(folder: Path, images: np.ndarray, stored: pd.DataFrame) -> None:
+def _counted(about: dict[str, Any]) -> tuple[str, ...]:
+    counts = about.get("remarks") or {}
+    return tuple(f"{count} {'image' if count == 1 else 'images'}: {text}" for text, count in counts.items())
+
+
+def read(folder: Path) -> tuple[Images, pd.DataFrame]:
+    """Return the images of a store, mapped, and its own index.
+
+    Raises:
+        DataError: They are damaged.
+    """
+    try:
+        stored = pq.read_table(folder / INDEX).to_pandas()
+        images = Images.open(folder)
+    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+        raise _damaged(folder, str(error)) from error
+    if len(images) != len(stored):
+        raise _damaged(folder, f"{len(images)} images, but {len(stored)} rows in the index")
+    return images, stored
+
+
+def _check_some(folder: Path, images: Images, stored: pd.DataFrame) -> None:
     """Compare a hundred images, evenly spread, with their hashes: enough to see that a file was written over."""
     spread = np.linspace(0, len(images) - 1, min(_LOOKED_AT, len(images))).astype(int)
-    changed = _changed(images, stored, spread)
-    if changed is not None:
-        raise _damaged(folder, f"sample {changed} is not what was packed")
+    changed = changed_rows(images, stored, spread)
+    if changed:
+        raise _damaged(folder, f"sample {stored['sample_id'].iloc[changed[0]]} is not what was packed")
 
 
-def _changed(images: np.ndarray, stored: pd.DataFrame, rows: Iterable[int]) -> str | None:
-    """Return the id of the first image among some rows that differs from its hash, or None."""
-    hashes, samples = stored["stored_hash"].to_numpy(dtype=object), stored["sample_id"].to_numpy(dtype=object)
-    return next((str(samples[row]) for row in rows if packing.stored_hash(images[row]) != hashes[row]), None)
+def changed_rows(images: Images, stored: pd.DataFrame, rows: Iterable[int]) -> list[int]:
+    """Return which of some images differ from their hashes."""
+    hashes = stored["stored_hash"].to_numpy(dtype=object)
+    return [int(row) for row in rows if packing.stored_hash(images.stored(int(row))) != hashes[row]]
 
 
 def unique_content(pixel_hashes: list[str], sample_ids: list[str]) -> list[str]:
@@ -180,12 +207,26 @@ def _in_file_order(manifest: Manifest) -> Manifest:
 
 
 def _key(usable: Manifest, key_parts: dict[str, Any]) -> str:
-    states = {path: _state(usable.folder / path) for path in usable.table["path"].unique()}
     digest = hashlib.blake2b(json.dumps([VERSION, key_parts], sort_keys=True).encode(), digest_size=12)
-    rows = usable.table[["sample_id", "path", "frame"]].itertuples(index=False, name=None)
-    for sample_id, path, frame in rows:
-        digest.update(f"{sample_id}\x1f{frame}\x1f{states[path]}\n".encode())
+    known: dict[str, str] = {}
+    rows = usable.table[["sample_id", "path", "frame", "planes"]].itertuples(index=False, name=None)
+    for sample_id, path, frame, planes in rows:
+        if path not in known:
+            known[path] = _states(usable, {"path": path, "planes": planes})
+        digest.update(f"{sample_id}\x1f{frame}\x1f{known[path]}\n".encode())
     return digest.hexdigest()
+
+
+def _states(manifest: Manifest, row: dict[str, Any]) -> str:
+    """Return the state of all files of a row: its slices, or a header and what lies beside it under its stem."""
+    path = manifest.path_of(row)
+    slices = manifest.slices_of(row)
+    if slices is not None:
+        return "\x1e".join(f"{one.name}\x1f{_state(one)}" for one in slices)
+    if path.suffix.lower() in _HEADERS and path.parent.is_dir():
+        beside = sorted(other for other in path.parent.iterdir() if other.name.startswith(f"{path.stem}."))
+        return "\x1e".join(map(_state, beside))
+    return _state(path)
 
 
 def _state(path: Path) -> str:
@@ -197,18 +238,28 @@ def _state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _place(manifest: Manifest, cache: Path | None) -> Path:
-    given = cache or os.environ.get("MEDSSL_CACHE_DIR")
-    place = Path(given) if given else manifest.folder / files.STORES
+def place(folder: Path, cache: Path | None = None) -> Path:
+    """Return where the stores of a manifest in that folder lie, made where it is not there.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    found = where(folder, cache)
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        found.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            "The store of prepared images cannot be written here", where=place, fix="Set MEDSSL_CACHE_DIR to a folder"
+            "The store of prepared images cannot be written here", where=found, fix="Set MEDSSL_CACHE_DIR to a folder"
         ) from error
-    if not os.access(place, os.W_OK):
-        raise StorageError("This folder cannot be written", where=place, fix="Set MEDSSL_CACHE_DIR to another one")
-    return place
+    if not os.access(found, os.W_OK):
+        raise StorageError("This folder cannot be written", where=found, fix="Set MEDSSL_CACHE_DIR to another one")
+    return found
+
+
+def where(folder: Path, cache: Path | None = None) -> Path:
+    """Return where the stores of a manifest in that folder lie: as given, MEDSSL_CACHE_DIR, or beside it."""
+    given = cache or os.environ.get("MEDSSL_CACHE_DIR")
+    return Path(given) if given else folder / files.STORES
 
 
 @contextmanager
@@ -233,7 +284,7 @@ def _build(
     progress: Progress | None,
 ) -> None:
     with files.atomic_folder(folder) as temporary:
-        packed = write(temporary / IMAGES, usable, progress=progress)
+        packed = write(temporary, usable, progress=progress)
         if not packed.rows:
             first = packed.left_out[0][1] if packed.left_out else "it has no usable rows"
             raise DataError(
@@ -242,7 +293,8 @@ def _build(
                 fix="Look at the columns `status` and `reason` of the manifest",
             )
         pq.write_table(pa.Table.from_pylist(packed.rows, schema=packing.SCHEMA), temporary / INDEX)
-        about = {"version": VERSION, "key_parts": key_parts, "left_out": packed.left_out}
+        told = dict(packed.remarks.most_common(_TOLD))
+        about = {"version": VERSION, "key_parts": key_parts, "left_out": packed.left_out, "remarks": told}
         files.write_json(temporary / ABOUT, about)
 
 
@@ -251,15 +303,13 @@ def _check_sizes(folder: Path) -> None:
         entries = files.entries(folder)
     except DataError as error:
         raise _damaged(folder, error.what) from error
-    for name, (size, _) in entries.items():
+    for name, (size, digest) in entries.items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != size:
             raise _damaged(folder, f"{name} is missing or has another size")
+        if name in (INDEX, ABOUT) and files.sha256(file) != digest:
+            raise _damaged(folder, f"{name} is not what was written")
 
 
 def _damaged(folder: Path, what: str) -> DataError:
-    return DataError(
-        f"The store of prepared images is damaged: {what}",
-        where=folder,
-        fix="Delete the folder; it is packed anew from the manifest",
-    )
+    return DataError(f"The store of prepared images is damaged: {what}", where=folder, fix=REPAIR)

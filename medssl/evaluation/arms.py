@@ -4,6 +4,7 @@
 what needs no learning at all. Without them a figure says nothing about pretraining.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 from medssl import discovery, files, kept
 from medssl.backbones.weights import WEIGHTS
 from medssl.errors import DataError, SettingsError
+from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
 from medssl.training import runs
 from medssl.training.settings import check
@@ -29,10 +31,24 @@ CHECKPOINTS = {"last": runs.LAST, "best": runs.BEST}
 
 
 class Recipe(NamedTuple):
-    """How a run sees an image: by which modality, at which size."""
+    """How a run sees an image.
+
+    Attributes:
+        modality: By which modality.
+        image_size: At which size.
+        own: The values of a modality of the user's own as JSON; empty for one of ours.
+        transforms: MONAI transforms that come first, as JSON.
+    """
 
     modality: str
     image_size: int
+    own: str = ""
+    transforms: str = "[]"
+
+    def identity(self) -> list[Any]:
+        """Return it as plain values for a key; what is not set is left out."""
+        set_ones = [value for value, unset in ((self.own, ""), (self.transforms, "[]")) if value != unset]
+        return [self.modality, self.image_size, *set_ones]
 
 
 @dataclass(frozen=True)
@@ -68,12 +84,15 @@ class Pretrained:
     @property
     def recipe(self) -> Recipe:
         """How this run sees an image."""
-        return Recipe(self.settings["modality"], int(self.settings["data"]["image_size"]))
+        data, values = self.settings["data"], self.settings.get("own_modality")
+        told = json.dumps(values, sort_keys=True) if values else ""
+        transforms = json.dumps(data.get("transforms") or [], sort_keys=True)
+        return Recipe(self.settings["modality"], int(data["image_size"]), told, transforms)
 
     @property
     def modality(self) -> Modality:
         """The modality with the augmentations of this run."""
-        modality: Modality = discovery.load("modalities", self.settings["modality"]).MODALITY
+        modality = own.named(self.settings["modality"], self.settings.get("own_modality"))
         return modality.with_augment(self.settings.get("augment") or {})
 
     @property

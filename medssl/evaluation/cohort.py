@@ -1,5 +1,6 @@
 """A cohort: the labelled images of one manifest, packed as every arm wants to see them."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,14 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl import discovery
 from medssl.data.labels import BinaryLabel, binary_label, fold
 from medssl.data.manifest import Manifest
 from medssl.data.splits import patient_keys, with_patients_known
-from medssl.data.store import Store, pack
+from medssl.data.store import Store
 from medssl.errors import DataError
 from medssl.evaluation.arms import Recipe
+from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
+from medssl.modalities.parts.storing import stored
 from medssl.transfer.examples import Examples
 
 Progress = Callable[[str, dict[str, Any]], None]
@@ -69,7 +71,8 @@ class Cohort:
 
 def modality_of(recipe: Recipe) -> Modality:
     """Return the modality of a recipe."""
-    return discovery.load("modalities", recipe.modality).MODALITY
+    modality = own.named(recipe.modality, json.loads(recipe.own) if recipe.own else None)
+    return modality.with_transforms(json.loads(recipe.transforms))
 
 
 def labelled(manifest: Manifest, spec: LabelSpec) -> tuple[Manifest, BinaryLabel]:
@@ -163,18 +166,12 @@ def gather(
     stores = {recipe: (store, _places(store, table["sample_id"])) for recipe, store in packed.items()}
     store, rows = next(iter(stores.values()))
     table["pixel_hash"] = store.index["pixel_hash"].to_numpy(dtype=object)[rows]
-    return Cohort(name, domain, table, stores, (f"{remarks[0]}: {_reason(packed, lost)}",) if lost else ())
+    said = dict.fromkeys(f"'{manifest.name}': {text}" for store in packed.values() for text in store.remarks)
+    return Cohort(name, domain, table, stores, (*((f"{remarks[0]}: {_reason(packed, lost)}",) if lost else ()), *said))
 
 
 def _packed(manifest: Manifest, recipe: Recipe, progress: Progress) -> Store:
-    modality = modality_of(recipe)
-    return pack(
-        manifest.usable(),
-        lambda image: modality.prepare(image, recipe.image_size),
-        modality.key_parts(recipe.image_size),
-        spacing=modality.stored_spacing,
-        progress=progress,
-    )
+    return stored(manifest, modality_of(recipe), recipe.image_size, progress)
 
 
 def _places(store: Store, sample_ids: pd.Series) -> np.ndarray:

@@ -98,7 +98,7 @@ class PretrainedFeatures:
 
     def identity(self) -> dict[str, Any]:
         """Weights and preparation."""
-        return {"kind": "backbone", "weights": self.run.weights_hash, "recipe": list(self.run.recipe)}
+        return {"kind": "backbone", "weights": self.run.weights_hash, "recipe": self.run.recipe.identity()}
 
     def compute(self, cohort: Cohort, device: torch.device) -> np.ndarray:
         """Run the backbone."""
@@ -147,7 +147,7 @@ class PixelFeatures:
 
     def identity(self) -> dict[str, Any]:
         """Preparation and size."""
-        return {"kind": "pixels", "recipe": list(self.recipe), "edges": shortcut.PIXELS}
+        return {"kind": "pixels", "recipe": self.recipe.identity(), "edges": shortcut.PIXELS}
 
     def compute(self, cohort: Cohort, device: torch.device) -> np.ndarray:  # noqa: ARG002
         """Average the pixels."""
@@ -164,7 +164,7 @@ class ShortcutFeatures:
 
     def identity(self) -> dict[str, Any]:
         """Preparation and the devices known from the training images."""
-        return {"kind": "shortcut", "recipe": list(self.recipe), "devices": list(self.devices)}
+        return {"kind": "shortcut", "recipe": self.recipe.identity(), "devices": list(self.devices)}
 
     def compute(self, cohort: Cohort, device: torch.device) -> np.ndarray:  # noqa: ARG002
         """Compute the statistics."""
@@ -309,7 +309,7 @@ def scratch(architecture: Architecture) -> TrainingLearner:
 
 def fine_tuned(run: Pretrained) -> TrainingLearner:
     """Return the learner that fine-tunes a pretrained backbone."""
-    identity = {"weights": run.weights_hash, "recipe": list(run.recipe)}
+    identity = {"weights": run.weights_hash, "recipe": run.recipe.identity()}
     return TrainingLearner(lambda _: load_backbone(run.backbone), identity, run.recipe, pretrained=True)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from medssl.data.privacy import mark_of
 from medssl.data.splits import overlap
 from medssl.errors import DataError
 from medssl.evaluation.arms import Arm
@@ -43,6 +44,27 @@ def check_pretraining(arms: Sequence[Arm], tests: dict[str, pd.DataFrame]) -> No
                     "out; one of several places, made by `medssl join`, those of each, to be swept with --ood-labels), "
                     "or test on other images; --drop-overlap cannot undo pretraining",
                 )
+
+
+def unlike_keys(arms: Sequence[Arm], tests: dict[str, pd.DataFrame]) -> list[str]:
+    """Return a remark on every test set whose patients cannot be compared with those of a run.
+
+    Pseudonyms of one person by two keys differ, so that only equal pixels can show that a test patient was seen.
+    """
+    seen = [_keys(run.pretrained_on()) for arm in arms for run in arm.runs]
+    unlike = {name: sum(not keys & _keys(test) for keys in seen) for name, test in tests.items()}
+    return [
+        f"Patients of the test set '{name}' and of {number} of {len(seen)} pretraining runs have pseudonyms by "
+        "different keys: only equal pixels were looked for. Scan both with one --key if they are of one hospital"
+        for name, number in unlike.items()
+        if number
+    ]
+
+
+def _keys(table: pd.DataFrame) -> set[str]:
+    """Return the keys of a table's pseudonyms; the empty one where ids are real, or were before there were keys."""
+    known = table["id_key"] if "id_key" in table else pd.Series([None])
+    return {mark_of(mark)[0] for mark in known.fillna("").astype(str)}
 
 
 def check_training(pool: pd.DataFrame, tests: dict[str, pd.DataFrame]) -> None:

@@ -104,6 +104,7 @@ def prepare(
     tables = {name: part.table for name, part in tests.items()}
     overlap.check_tests(tables)
     overlap.check_pretraining(arms, tables)
+    remarks += overlap.unlike_keys(arms, tables)
     for name, part in pools.items():
         if settings.drop_overlap:
             pools[name], told = _dropped(part, name, list(tables.values()))

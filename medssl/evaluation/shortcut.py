@@ -13,13 +13,15 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
+from medssl.data.shards import Images
+
 HISTOGRAM_BINS = 32
 PIXELS = {2: 16, 3: 8}  # edge of the reduced image or volume
 _BORDER = 0.05  # of each edge, at least one pixel
 _DEVICE = ("manufacturer", "model")
 
 
-def pixels(images: np.ndarray, rows: np.ndarray, levels: int) -> np.ndarray:
+def pixels(images: np.ndarray | Images, rows: np.ndarray, levels: int) -> np.ndarray:
     """Return each image reduced to 16 x 16 (a volume to 8 x 8 x 8) by averaging, as one row, (N, C 16 16) in [0, 1].
 
     Args:
@@ -33,7 +35,7 @@ def pixels(images: np.ndarray, rows: np.ndarray, levels: int) -> np.ndarray:
 
 
 def statistics(
-    images: np.ndarray, rows: np.ndarray, levels: int, table: pd.DataFrame, devices: Sequence[str]
+    images: np.ndarray | Images, rows: np.ndarray, levels: int, table: pd.DataFrame, devices: Sequence[str]
 ) -> pd.DataFrame:
     """Return the shortcut features of each image, one named column each; an unknown is a column of its own.
 

@@ -19,18 +19,36 @@ Every choice and where it comes from:
 - Size 224, as in RETFound.
 """
 
+from functools import partial
+
 import numpy as np
+from pydantic import Field
 
 from medssl.augment import colour, geometry, tone
 from medssl.data.image import Image
-from medssl.data.packing import stretched
 from medssl.modalities.parts import region
 from medssl.modalities.parts.modality import Modality, ViewRecipe
-from medssl.modalities.parts.preparation import colour_square
-from medssl.settings import Choice
+from medssl.modalities.parts.preparation import Percentiles, colour_square
+from medssl.settings import Choice, Settings
 
-PERCENTILES = (0.0, 99.9)
-LEVEL, SHARE, LEAST = 0.1, 0.01, 1 / 3
+
+class Reading(Settings):
+    """How intensities and the field of view are read.
+
+    Attributes:
+        percentiles: Window of sources of more than 8 bits, over all channels.
+        level: Above which a pixel is no border, as a share of the full brightness.
+        share: Of the pixels of a row or column that lie above, from which on it is no border.
+        least: Share of each side that has to be left; else the picture is kept whole.
+    """
+
+    percentiles: Percentiles = (0.0, 99.9)
+    level: float = Field(default=0.1, ge=0, lt=1)
+    share: float = Field(default=0.01, ge=0, lt=1)
+    least: float = Field(default=1 / 3, ge=0, le=1)
+
+
+READING = Reading()
 
 _CROP, _FLIP = (0.5, 1.0), (0.0, 0.5)
 WEAK = ViewRecipe(geometry=geometry.Settings(crop_area=_CROP, crop_aspect=(3 / 4, 4 / 3), flip=_FLIP))
@@ -41,33 +59,40 @@ STRONG = ViewRecipe(
 )
 
 
-def field_of_view(image: Image) -> Image:
+@region.once
+def field_of_view(image: Image, reading: Reading = READING) -> Image:
     """Return the photograph without its dark border, padded to a square.
 
     Raises:
         DataError: It is a volume or cannot be stored.
     """
-    return region.without_border(image, LEVEL, SHARE, LEAST)
+    return region.without_border(image, reading.level, reading.share, reading.least)
 
 
-def prepare(image: Image, size: int) -> np.ndarray:
+def prepare(image: Image, size: int, reading: Reading = READING) -> np.ndarray:
     """Return a photograph's field of view in colour, (3, size, size) uint8 or uint16.
 
     Raises:
         DataError: It is a volume or cannot be stored.
     """
-    return colour_square(field_of_view(image), size, PERCENTILES)
+    return colour_square(field_of_view(image, reading), size, reading.percentiles)
 
 
-MODALITY = Modality(
-    name="fundus",
-    title="colour fundus photographs",
-    channels=3,
-    spatial_dims=2,
-    size=224,
-    prepare=prepare,
-    preparation={"percentiles": list(PERCENTILES), "level": LEVEL, "share": SHARE, "least": LEAST, "version": 1},
-    views={"weak": WEAK, "strong": STRONG},
-    recommends={"mae.mask_ratio": Choice(0.75, "RETFound's colour photographs (Zhou et al., Nature 2023)")},
-    stored_spacing=lambda image, stored: stretched(image, stored, field_of_view(image).array.shape[1:]),
-)
+def modality(reading: Reading = READING) -> Modality:
+    """Return colour fundus photographs, read in that way."""
+    return Modality(
+        name="fundus",
+        title="colour fundus photographs",
+        channels=3,
+        spatial_dims=2,
+        size=224,
+        prepare=partial(prepare, reading=reading),
+        preparation={**reading.model_dump(mode="json"), "version": 1},
+        views={"weak": WEAK, "strong": STRONG},
+        recommends={"mae.mask_ratio": Choice(0.75, "RETFound's colour photographs (Zhou et al., Nature 2023)")},
+        stored_spacing=partial(region.spacing_of_part, partial(field_of_view, reading=reading)),
+        dicom=("OP",),
+    )
+
+
+MODALITY = modality()

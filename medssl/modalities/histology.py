@@ -16,15 +16,25 @@ Every choice and where it comes from:
 - Size 224. Whole slides are not read: cut them into tiles first.
 """
 
+from functools import partial
+
 import numpy as np
 
 from medssl.augment import blur, colour, geometry, stain, tone
 from medssl.data.image import Image
 from medssl.modalities.parts import region
 from medssl.modalities.parts.modality import Modality, ViewRecipe
-from medssl.modalities.parts.preparation import check_plane, colour_square
+from medssl.modalities.parts.preparation import Percentiles, check_plane, colour_square
+from medssl.settings import Settings
 
-PERCENTILES = (0.0, 100.0)
+
+class Reading(Settings):
+    """How intensities are read: the window of sources of more than 8 bits, over all channels."""
+
+    percentiles: Percentiles = (0.0, 100.0)
+
+
+READING = Reading()
 
 _ASPECT, _FLIP = (3 / 4, 4 / 3), (0.5, 0.5)
 WEAK = ViewRecipe(
@@ -39,24 +49,30 @@ STRONG = ViewRecipe(
 )
 
 
-def prepare(image: Image, size: int) -> np.ndarray:
+def prepare(image: Image, size: int, reading: Reading = READING) -> np.ndarray:
     """Return a tile in colour, (3, size, size) uint8 or uint16.
 
     Raises:
         DataError: It is a volume or cannot be stored.
     """
     check_plane(image)
-    return colour_square(region.squared(image, mirrored=True), size, PERCENTILES)
+    return colour_square(region.squared(image, mirrored=True), size, reading.percentiles)
 
 
-MODALITY = Modality(
-    name="histology",
-    title="tiles of stained tissue",
-    channels=3,
-    spatial_dims=2,
-    size=224,
-    prepare=prepare,
-    preparation={"percentiles": list(PERCENTILES), "square": "mirrored", "version": 1},
-    views={"weak": WEAK, "strong": STRONG},
-    stored_spacing=region.spacing_of_square,
-)
+def modality(reading: Reading = READING) -> Modality:
+    """Return tiles of stained tissue, read in that way."""
+    return Modality(
+        name="histology",
+        title="tiles of stained tissue",
+        channels=3,
+        spatial_dims=2,
+        size=224,
+        prepare=partial(prepare, reading=reading),
+        preparation={**reading.model_dump(mode="json"), "square": "mirrored", "version": 1},
+        views={"weak": WEAK, "strong": STRONG},
+        stored_spacing=region.spacing_of_square,
+        dicom=("SM",),
+    )
+
+
+MODALITY = modality()

@@ -11,26 +11,49 @@ Every choice and where it comes from:
   contrast would lift it; gain over depth, as the sliders of the scanner; and speckle as a factor, the noise of coherent
   imaging. (On the logarithmic scale of a display speckle is rather a sum, which would grain the border, too.)
   No blur: resolution is lost with depth, not evenly. No solarising. All amounts are ours, not tuned on any label.
-- Stored: cut to the rows and columns with more than black border (a pixel in 200 above 1/50 of full brightness), then
-  black to a square, so that angles and circles keep their shape. Text and scales that are burnt in stay, and widen
-  the box where they lie beside the sector. A picture where less than a fifth of a side would be left is kept whole.
-  Colour (Doppler) becomes grey. Ours.
+- Sector mask: the sector is the largest connected part that is brighter than 1/50 of full brightness, gaps and lines of
+  2 % of a side aside, holes filled; everything outside (letters, scales, rulers, logos, names) becomes black. Where the
+  largest part covers less than a fifth of a side the picture is kept whole. Letters within the sector stay.
+- Stored: the box of the sector, then black to a square, so that angles and circles keep their shape. Colour (Doppler)
+  becomes grey. Ours.
 - Window for sources of more than 8 bits: from the darkest, which stays black, to percentile 99.9. Ours.
 - No mask ratio is recommended: no published one is known to us.
 - Size 224.
 """
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
+from pydantic import Field
 
 from medssl.augment import depth_gain, geometry, speckle, tone
 from medssl.data.image import Image
-from medssl.data.packing import stretched
 from medssl.modalities.parts import region
 from medssl.modalities.parts.modality import Modality, ViewRecipe
-from medssl.modalities.parts.preparation import grey_square
+from medssl.modalities.parts.preparation import Percentiles, check_plane, grey_square
+from medssl.settings import Settings
 
-PERCENTILES = (0.0, 99.9)
-LEVEL, SHARE, LEAST = 0.02, 0.005, 0.2
+_SIDE = 256  # pixels of the shorter side among which the sector is looked for
+
+
+class Reading(Settings):
+    """How intensities and the sector are read.
+
+    Attributes:
+        percentiles: Window of sources of more than 8 bits.
+        level: Above which a pixel may belong to the sector, as a share of the full brightness.
+        mask: Whether everything outside of the sector becomes black.
+        least: Share of each side that the sector has to cover; else the picture is kept whole.
+    """
+
+    percentiles: Percentiles = (0.0, 99.9)
+    level: float = Field(default=0.02, ge=0, lt=1)
+    mask: bool = True
+    least: float = Field(default=0.2, ge=0, le=1)
+
+
+READING = Reading()
 
 WEAK = ViewRecipe(geometry=geometry.Settings(crop_area=(0.5, 1.0), crop_aspect=(3 / 4, 4 / 3)))
 STRONG = ViewRecipe(
@@ -41,32 +64,46 @@ STRONG = ViewRecipe(
 )
 
 
-def sector(image: Image) -> Image:
-    """Return the picture without its black border, padded to a square.
+@region.once
+def sector(image: Image, reading: Reading = READING) -> Image:
+    """Return the sector on black, cut to its box and padded to a square; whole where there is none.
 
     Raises:
         DataError: It is a volume or cannot be stored.
     """
-    return region.without_border(image, LEVEL, SHARE, LEAST)
+    check_plane(image)
+    plane = image.array[:3].max(axis=0)
+    found = region.largest_part(plane, reading.level, _SIDE)
+    place = region.box(found)
+    if not found.any() or not region.large(place, plane.shape, reading.least):
+        return region.squared(image)
+    masked = np.where(found, image.array, image.array.min()) if reading.mask else image.array
+    return region.squared(region.cut(replace(image, array=masked), place))
 
 
-def prepare(image: Image, size: int) -> np.ndarray:
+def prepare(image: Image, size: int, reading: Reading = READING) -> np.ndarray:
     """Return the sector as one grey channel, (1, size, size) uint8 or uint16.
 
     Raises:
         DataError: It is a volume or cannot be made grey.
     """
-    return grey_square(sector(image), size, PERCENTILES)
+    return grey_square(sector(image, reading), size, reading.percentiles)
 
 
-MODALITY = Modality(
-    name="ultrasound",
-    title="ultrasound in B mode",
-    channels=1,
-    spatial_dims=2,
-    size=224,
-    prepare=prepare,
-    preparation={"percentiles": list(PERCENTILES), "level": LEVEL, "share": SHARE, "least": LEAST, "version": 1},
-    views={"weak": WEAK, "strong": STRONG},
-    stored_spacing=lambda image, stored: stretched(image, stored, sector(image).array.shape[1:]),
-)
+def modality(reading: Reading = READING) -> Modality:
+    """Return ultrasound in B mode, read in that way."""
+    return Modality(
+        name="ultrasound",
+        title="ultrasound in B mode",
+        channels=1,
+        spatial_dims=2,
+        size=224,
+        prepare=partial(prepare, reading=reading),
+        preparation={**reading.model_dump(mode="json"), "version": 2},
+        views={"weak": WEAK, "strong": STRONG},
+        stored_spacing=partial(region.spacing_of_part, partial(sector, reading=reading)),
+        dicom=("US",),
+    )
+
+
+MODALITY = modality()

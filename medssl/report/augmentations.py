@@ -8,14 +8,16 @@ from typing import Any
 import pandas as pd
 import torch
 
-from medssl import discovery
 from medssl.batch import Batch
 from medssl.data.image import Image
+from medssl.data.keys import of_this_user
 from medssl.data.manifest import Manifest
+from medssl.data.packing import occupied
 from medssl.data.readers import read_image
 from medssl.data.scan import scan
 from medssl.errors import DataError, SettingsError
 from medssl.methods.parts.wish import ViewWish
+from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
 from medssl.report import pictures
 from medssl.report.sheet import Cell
@@ -25,7 +27,7 @@ from medssl.training.views import ViewParameters, apply_views, plain_view, sampl
 
 _TRIED = 20
 _MOST_NUMBERS = 8
-_SIZE = "data.image_size"
+_SIZE, _TRANSFORMS = "data.image_size", "data.transforms"
 _UNTOLD = ("offset",)  # a place in the bank of noise says nothing to a person
 _RGB = 3
 
@@ -87,12 +89,12 @@ def show(
 
     Args:
         data: A manifest, a folder of images or an image file.
-        modality: Name of a modality.
+        modality: Name of a modality, or a file of values.
         strength: Name of one of its recipes.
         views: How many.
         seed: As `train.seed` of a run.
         row: Sample id of the image; the first one that can be used if None.
-        settings: `augment` and `data.image_size` as a run has them.
+        settings: `augment`, `data.image_size` and `data.transforms` as a run has them.
         progress: Told how scanning goes.
 
     Raises:
@@ -100,10 +102,11 @@ def show(
         DataError: The images cannot be used.
     """
     kind, size = _recipes(modality, strength, settings or {})
-    manifest = scan([data], progress=progress)
+    manifest = scan([data], key=of_this_user() if data.is_dir() else None, progress=progress)
     chosen, image, stored, passed = _first(manifest, row, kind, size)
     sample = str(manifest.table["sample_id"].iloc[chosen])
     batch = Batch(torch.tensor(stored)[None], [sample], [None], [image.pixel_hash()])
+    batch.occupied = torch.tensor(occupied(stored), dtype=torch.float64).reshape(1, -1, 2)
     drawn = sample_views(batch, [ViewWish(views, strength)], kind, seed, epoch=0)
     made = [view[0] for view in apply_views(batch.image, drawn)]
     return Shown(sample, chosen + 1, passed, plain_view(batch, kind)[0], made, drawn)
@@ -112,20 +115,24 @@ def show(
 def _recipes(name: str, strength: str, settings: Mapping[str, Any]) -> tuple[Modality, int]:
     """Return the modality with the changes asked for, and the side of a stored image."""
     given = flat(settings)
-    other = next((key for key in given if key != _SIZE and not key.startswith("augment.")), None)
+    other = next((key for key in given if key not in (_SIZE, _TRANSFORMS) and not key.startswith("augment.")), None)
     if other is not None:
         raise SettingsError(
-            f"Setting '{other}' does not change the views of an image", fix=f"Give augment.* or {_SIZE} with --set"
+            f"Setting '{other}' does not change the views of an image",
+            fix=f"Give augment.*, {_SIZE} or {_TRANSFORMS} with --set",
         )
-    kind: Modality = discovery.load("modalities", name).MODALITY
+    kind = own.named(*own.read(Path(name))) if own.is_file(name) else own.named(name)
     kind.recipe(strength)
     augment = settings.get("augment") or {}
-    bare = next((group for group, value in augment.items() if not isinstance(value, Mapping)), None)
+    bare = next(
+        (group for group, value in augment.items() if not isinstance(value, Mapping) and value is not False), None
+    )
     if bare is not None:
         raise SettingsError(f"Setting 'augment.{bare}' is a group of settings, but got {augment[bare]!r}")
     kind = kind.with_augment(augment)
-    size = validate(DataSettings, {"image_size": given.get(_SIZE, kind.size)}, where="data").image_size
-    return kind, size
+    values = {"image_size": given.get(_SIZE, kind.size), "transforms": given.get(_TRANSFORMS, [])}
+    data = validate(DataSettings, values, where="data")
+    return kind.with_transforms(data.transforms), data.image_size
 
 
 def _first(manifest: Manifest, row: str | None, kind: Modality, size: int) -> tuple[int, Image, Any, int]:
@@ -166,7 +173,7 @@ def _no_such(row: str, table: pd.DataFrame) -> SettingsError:
 
 def _stored(manifest: Manifest, place: int, kind: Modality, size: int) -> tuple[Image, Any]:
     image = read_image(manifest, manifest.table.iloc[place])
-    return image, kind.prepare(image, size)
+    return image, kind.prepare(kind.before(image), size)
 
 
 def _numbers(view: ViewParameters) -> dict[str, str]:

@@ -45,7 +45,7 @@ def _identity(path: Path, row: Mapping[str, Any], names: Names) -> list[Fact]:
     facts = [("file", str(path) if names.shown else names.of("path", path.name))]
     facts += [("format", f"{row['format']}, {count(row['file_bytes'])} bytes")]
     facts += [(name.removesuffix("_id"), names.of(name, row[name])) for name in KINDS if row.get(name)]
-    optional = {"modality": row.get("modality"), "device": device, "site": row.get("site")}
+    optional = {"modality": row.get("modality"), "device": device, "site": row.get("site") and names.site(row["site"])}
     optional["laterality"] = row.get("laterality")
     return facts + [(name, names.text(str(value))) for name, value in optional.items() if value]
 

@@ -119,7 +119,7 @@ def context(path: Path) -> dict[str, Any]:
     return {
         "run": run,
         "names": names,
-        "title": f"{method_title(names['method'])} on {modality_title(names['modality'])}",
+        "title": f"{method_title(names['method'])} on {_of_modality(run)}",
         "synthetic": bool(run.provenance.get("synthetic")),
         "state": "finished" if run.finished else "unfinished",
         "headline": headline(run),
@@ -146,8 +146,14 @@ def _of_method(name: str, constant: str, otherwise: str) -> str:
     return str(getattr(module, constant, otherwise))
 
 
-def modality_title(name: str) -> str:
+def _of_modality(run: Run) -> str:
+    return modality_title(str(run.settings.get("modality", "unknown")), run.settings.get("own_modality"))
+
+
+def modality_title(name: str, own: Mapping[str, Any] | None = None) -> str:
     """Return the title of a modality, or its name where this installation does not have it."""
+    if own and own.get("title"):
+        return str(own["title"])
     known_here = name in discovery.names("modalities")
     return str(discovery.load("modalities", name).MODALITY.title) if known_here else f"{name} images"
 

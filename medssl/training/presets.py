@@ -13,10 +13,12 @@ from typing import Any
 from medssl import backbones, discovery
 from medssl.data.apart import usable_cores
 from medssl.errors import SettingsError, unknown_name
+from medssl.modalities.parts import own
 from medssl.settings import Choice, Settings, flat, merged, nested
 from medssl.training.settings import DataSettings, PretrainSettings, TrainSettings, check, check_names, own_groups
 
 PRESETS = ("auto", "none")
+OWN = "own_modality"
 
 _GB = 1e9
 _SMALL = 192  # widths up to here stand a learning rate of 1e-3 in AdamW
@@ -67,13 +69,19 @@ def resolve(
     """
     if preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
-    dims = _spatial_dims(user)
+    values = own_values(user)
+    dims = _spatial_dims(user, values)
     chosen = _size_layer(machine, dims) if preset == "auto" else {"backbone": Choice("vit_small", "default")}
     modality, method, name = (_named({**chosen, **user}, group) for group in ("modality", "method", "backbone"))
-    check_names(modality, method, name)
+    check_names(modality, method, name, values)
     family = backbones.names()[name]
+    user = {**_fitting(_of_file(modality, values), family, method), **user}
     check(merged(*(nested(key, choice.value) for key, choice in {**_fitting(chosen, family), **user}.items())))
-    layers = [_defaults(method, name), _recommended(method, family, modality), _fitting(chosen, family)]
+    layers = [
+        _defaults(method, name),
+        _recommended(method, family, own.like(modality, values)),
+        _fitting(chosen, family),
+    ]
     if preset == "auto":
         known = {**layers[0], **layers[1], **layers[2], **user}
         layers.append(_amount_layer(known, user, machine, images, flops, _width(family, name)))
@@ -128,9 +136,38 @@ def _machine_layer(machine: Machine) -> dict[str, Choice]:
     }
 
 
-def _spatial_dims(user: Mapping[str, Choice]) -> int:
+def own_values(user: Mapping[str, Choice]) -> dict[str, Any]:
+    """Return the values of a modality of the user's own, nested; none where it is one of ours."""
+    given = {name: choice.value for name, choice in user.items() if name.partition(".")[0] == OWN}
+    return dict(merged(*(nested(name, value) for name, value in given.items())).get(OWN, {}))
+
+
+def _of_file(modality: str, values: Mapping[str, Any]) -> dict[str, Choice]:
+    """Return the settings that a user's modality asks for.
+
+    Raises:
+        SettingsError: There is no such setting.
+    """
+    asked = own.settings_of(values)
+    groups: dict[str, type[Settings]] = {"data": DataSettings, "train": TrainSettings}
+    known = [*groups, "augment", *discovery.names("methods"), *discovery.names("backbones")]
+    for name in asked:
+        group, _, setting = name.partition(".")
+        if group not in known:
+            raise unknown_name("group of settings", group, known, where=f"recommends of {modality}")
+        if group == "augment":
+            continue
+        kind = "methods" if group in discovery.names("methods") else "backbones"
+        settings: type[Settings] = groups.get(group) or discovery.load(kind, group).Settings
+        if setting not in settings.model_fields:
+            fields = [f"{group}.{field}" for field in settings.model_fields]
+            raise unknown_name("setting", name, fields, where=f"recommends of {modality}")
+    return {name: Choice(value, f"the file of {modality}") for name, value in asked.items()}
+
+
+def _spatial_dims(user: Mapping[str, Choice], values: Mapping[str, Any]) -> int:
     """Return the spatial axes of the modality that was named; 2 where none is, which is refused later."""
-    name = user["modality"].value if "modality" in user else None
+    name = values.get("like") or (user["modality"].value if "modality" in user else None)
     known = discovery.names("modalities")
     return int(discovery.load("modalities", name).MODALITY.spatial_dims) if name in known else 2
 
@@ -147,6 +184,12 @@ def _size_layer(machine: Machine, spatial_dims: int) -> dict[str, Choice]:
         "vit.patch_size": Choice(8 if small else 16, size),
         "train.batch_size": Choice(max(8, batch.value // 4), f"{batch.source}; a quarter of what images get"),
     }
+
+
+def stored_size(modality: str, machine: Machine) -> Choice:
+    """Return the side of a stored image that is chosen for this machine where nobody says."""
+    dims = discovery.load("modalities", modality).MODALITY.spatial_dims
+    return _size_layer(machine, dims)["data.image_size"]
 
 
 def _plane_layer(machine: Machine) -> dict[str, Choice]:

@@ -13,9 +13,11 @@ from medssl.batch import Batch
 from medssl.chance import Chance, key
 from medssl.data.loader import Loader
 from medssl.data.manifest import Manifest
-from medssl.data.store import Store, pack
+from medssl.data.store import Store
 from medssl.errors import DataError, SettingsError
+from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
+from medssl.modalities.parts.storing import stored
 from medssl.settings import Choice, validate
 from medssl.training import checkpoint, estimate, presets, provenance, results, runs
 from medssl.training.device import Device, memory_bytes, open_device
@@ -94,7 +96,7 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
     """
     nobody = presets.Machine("cpu", 1e9)
     first = presets.resolve(user, nobody, images=1000, preset=preset).settings
-    source = open_source(first.data, first.modality, progress)
+    source = open_source(first.data, own.like(first.modality, first.own_modality), progress)
     asked = (user.get(f"train.{name}") for name in ("device", "precision"))
     device = open_device(*("auto" if choice is None else str(choice.value) for choice in asked))
     kind = device.target.type
@@ -118,7 +120,8 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
 
 def modality_of(settings: PretrainSettings) -> Modality:
     """Return the modality with the run's changes to its views."""
-    return discovery.load("modalities", settings.modality).MODALITY.with_augment(settings.augment)
+    modality = own.named(settings.modality, settings.own_modality)
+    return modality.with_transforms(settings.data.transforms).with_augment(settings.augment)
 
 
 def build(settings: PretrainSettings) -> nn.Module:
@@ -129,7 +132,7 @@ def build(settings: PretrainSettings) -> nn.Module:
     """
     modality, family = modality_of(settings), backbones.names()[settings.backbone]
     module = discovery.load("methods", settings.method)
-    own = validate(own_groups(settings.method, settings.backbone)[settings.method], settings.group(settings.method))
+    values = validate(own_groups(settings.method, settings.backbone)[settings.method], settings.group(settings.method))
     with torch.random.fork_rng([]):
         torch.manual_seed(key(settings.train.seed, "weights") >> 1)
         backbone = backbones.build(
@@ -139,7 +142,7 @@ def build(settings: PretrainSettings) -> nn.Module:
             image_size=settings.data.image_size,
             overrides=settings.group(family),
         )
-        return module.Method(backbone, own)
+        return module.Method(backbone, values)
 
 
 def measure(settings: PretrainSettings, device: Device) -> estimate.Cost:
@@ -221,7 +224,7 @@ class Session:
         """Pack the images, build everything, and take up the newest checkpoint."""
         settings, device = prepared.settings, prepared.device
         modality = modality_of(settings)
-        store = _packed(prepared.source.manifest, modality, settings.data.image_size, progress)
+        store = stored(prepared.source.manifest, modality, settings.data.image_size, progress)
         selection = select(prepared.source, store.index)
         if device.rank == 0:
             results.write_images_used(folder, selection.table())
@@ -271,8 +274,12 @@ class Session:
     def remarks(self) -> list[str]:
         """What people should know of the images."""
         left_out = self.store.left_out
-        first = f"{len(left_out)} images could not be prepared; the first: {left_out[0].reason}" if left_out else None
-        return [*self.selection.remarks, *([first] if first else [])]
+        first = (
+            f"{len(left_out)} images could not be prepared; the first ({left_out[0].sample_id}): {left_out[0].reason}"
+            if left_out
+            else None
+        )
+        return [*self.selection.remarks, *self.store.remarks, *([first] if first else [])]
 
     def conclude(self) -> None:
         """Write what a finished run holds: backbones, samples to look at, and the closed record."""
@@ -299,16 +306,6 @@ def plan_of(settings: PretrainSettings, loader: Loader) -> Plan:
         clip_norm=train.clip_norm,
         seed=train.seed,
         check_every=1 if train.device == "cpu" or not torch.cuda.is_available() else train.log_every,
-    )
-
-
-def _packed(manifest: Manifest, modality: Modality, size: int, progress: Progress | None) -> Store:
-    return pack(
-        manifest,
-        lambda image: modality.prepare(image, size),
-        modality.key_parts(size),
-        spacing=modality.stored_spacing,
-        progress=progress,
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from medssl import backbones, discovery
 from medssl.errors import DataError, SettingsError, unknown_name
+from medssl.modalities.parts.own import like, named
 from medssl.settings import Settings, dump_yaml, load_yaml, merged, validate
 
 _Share = Annotated[float, Field(ge=0, lt=1)]
@@ -29,6 +30,9 @@ class DataSettings(Settings):
     where: str | None = Field(default=None, description="pandas query over the manifest's columns")
     holdout: float = Field(default=0.3, ge=0, lt=1, description="share of patients kept for tests; 0 uses all images")
     image_size: int = Field(default=64, ge=8, description="pixels along each side of a view")
+    transforms: list[dict[str, Any]] = Field(
+        default_factory=list, description="MONAI transforms by name, done to every image before it is stored"
+    )
 
 
 class TrainSettings(Settings):
@@ -68,6 +72,9 @@ class PretrainSettings(Settings):
     data: DataSettings = DataSettings()
     train: TrainSettings = TrainSettings()
     augment: dict[str, Any] = Field(default_factory=dict)
+    own_modality: dict[str, Any] = Field(
+        default_factory=dict, description="values of the file that was given as --modality; empty for one of medssl's"
+    )
 
     def group(self, name: str) -> dict[str, Any]:
         """Return the values of a group of the method's or the backbone's own settings."""
@@ -83,8 +90,13 @@ def check(values: Mapping[str, Any]) -> PretrainSettings:
     for name in ("modality", "method", "backbone"):
         if not isinstance(values.get(name), str):
             raise SettingsError(f"Setting '{name}' is missing", fix=f"Give --{name}")
-    check_names(values["modality"], values["method"], values["backbone"])
+    own_modality = values.get("own_modality") or {}
+    if not isinstance(own_modality, Mapping):
+        raise SettingsError(f"Setting 'own_modality' is a group, but got {own_modality!r}")
+    check_names(values["modality"], values["method"], values["backbone"], own_modality)
     settings = _typed(values)
+    if settings.data.transforms:
+        discovery.load("modalities", settings.modality).MODALITY.with_transforms(settings.data.transforms)
     kinds = own_groups(settings.method, settings.backbone)
     for name, own in (settings.model_extra or {}).items():
         if name not in kinds:
@@ -97,9 +109,13 @@ def check(values: Mapping[str, Any]) -> PretrainSettings:
     return settings
 
 
-def check_names(modality: str, method: str, backbone: str | None = None) -> None:
-    """Refuse an unknown modality, method or backbone, with the nearest name and all names."""
-    for kind, name in (("modalities", modality), ("methods", method)):
+def check_names(
+    modality: str, method: str, backbone: str | None = None, own_modality: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse an unknown modality, method or backbone, with the nearest name and all names; and wrong own values."""
+    if own_modality:
+        named(modality, own_modality)
+    for kind, name in (("modalities", like(modality, own_modality)), ("methods", method)):
         if name not in discovery.names(kind):
             raise unknown_name(discovery.KINDS[kind], name, discovery.names(kind))
     if backbone is not None and backbone not in backbones.names():

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from medssl.batch import Batch
-from medssl.data import builtin
+from medssl.data import builtin, keys
 from medssl.data.labels import binary_label
 from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
@@ -104,7 +104,9 @@ def _manifest(data: DataSettings, modality: str, progress: Progress | None) -> t
         return Manifest.load(made.manifest), data.label or made.label, True, False
     path = Path(data.manifest)
     if path.is_dir():
-        return scan([path], progress=progress), data.label, builtin.is_builtin(path / "x"), True
+        synthetic = builtin.is_builtin(path / "x")
+        key = keys.AS_THEY_ARE if synthetic else keys.of_this_user()  # kept, so that test patients stay the same
+        return scan([path], key=key, progress=progress), data.label, synthetic, True
     if not path.exists():
         raise DataError("There is no such file or folder", where=path, fix="Give a manifest or a folder of images")
     return Manifest.load(path), data.label, builtin.is_builtin(path), False
@@ -124,7 +126,7 @@ def _gone(usable: Manifest) -> str:
             where=usable.folder,
             fix="Put them back, or scan the folder again where they are now",
         )
-    return f"{len(missing)} of {len(paths)} files are not there; the first: {missing[0]}" if missing else ""
+    return f"{len(missing)} of {len(paths)} files are not there" if missing else ""
 
 
 def _held(usable: Manifest, share: float) -> np.ndarray:
@@ -177,6 +179,7 @@ class Selection:
         patients: Patient keys, None where unknown.
         pixel_hash: Hashes of the source pixels.
         labels: 1, 0, or NaN where unknown.
+        id_key: What patients' pseudonyms were made with, None where they are real; see `medssl.data.keys`.
         remarks: Sentences for people.
     """
 
@@ -185,6 +188,7 @@ class Selection:
     patients: np.ndarray
     pixel_hash: np.ndarray
     labels: np.ndarray
+    id_key: np.ndarray
     remarks: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -193,6 +197,7 @@ class Selection:
     def table(self) -> pd.DataFrame:
         """Return `pretrained_on.parquet`: what a sweep checks its test images against."""
         columns = {"sample_id": self.sample_id, "patient_key": self.patients, "pixel_hash": self.pixel_hash}
+        columns |= {"id_key": self.id_key}
         return pd.DataFrame(columns).astype(pd.StringDtype(na_value=np.nan))
 
 
@@ -225,6 +230,7 @@ def select(source: Source, index: pd.DataFrame) -> Selection:
         _keys(index)[rows],
         hashes[rows],
         known["label"].to_numpy(dtype=float)[rows],
+        index["id_key"].to_numpy(dtype=object)[rows],
         tuple(remarks),
     )
 

@@ -9,7 +9,21 @@ from typing import Any
 
 import torch
 
-from medssl.augment import bias, blur, colour, depth_gain, geometry, noise, speckle, stain, standardise, tone
+from medssl.augment import (
+    bias,
+    blur,
+    colour,
+    depth_gain,
+    equalise,
+    geometry,
+    ghosting,
+    noise,
+    speckle,
+    stain,
+    standardise,
+    tone,
+    window,
+)
 from medssl.batch import Batch
 from medssl.chance import Chance, key
 from medssl.methods.parts.wish import ViewWish
@@ -18,8 +32,11 @@ from medssl.modalities.parts.modality import Modality
 # The operations after the geometry, in order; each stands in a recipe under the name of its file.
 _ON_VALUES = {
     "bias": bias,
+    "ghosting": ghosting,
     "stain": stain,
     "colour": colour,
+    "window": window,
+    "equalise": equalise,
     "tone": tone,
     "depth_gain": depth_gain,
     "blur": blur,
@@ -63,18 +80,23 @@ def make_views(
 def sample_views(batch: Batch, wish: list[ViewWish], modality: Modality, seed: int, epoch: int) -> list[ViewParameters]:
     """Draw the parameters of every view of a batch: what `make_views` applies.
 
+    Crop boxes stay where the store found more than padding and air (`Batch.occupied`), so that a volume of few slices
+    is not shown by its empty ends.
+
     Returns:
         A view: `strength`, `size` (None: as stored) and, under the name of each operation, its parameters, (B, ...)
         float64 tensors.
     """
     spatial_dims = batch.image.ndim - 2
+    occupied = None if batch.occupied is None else batch.occupied.numpy()
     wishes = [one for one in wish for _ in range(one.count)]
     views = []
     for number, one in enumerate(wishes):
         recipe = modality.recipe(one.strength)
         chance = Chance([key(seed, epoch, content, "view", number) for content in batch.content])
         view: ViewParameters = {"strength": one.strength, "size": one.size}
-        for name, operation in {"geometry": geometry, **_ON_VALUES}.items():
+        view["geometry"] = geometry.sample(chance.spawn("geometry"), recipe.geometry, spatial_dims, occupied)
+        for name, operation in _ON_VALUES.items():
             view[name] = operation.sample(chance.spawn(name), getattr(recipe, name), spatial_dims)
         views.append(view)
     return views

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates, zoom
 
 from medssl.augment.geometry import Settings, apply, grid, matrix, sample, warp
 from medssl.augment.parts.samples import Parameters
@@ -212,6 +213,18 @@ def test_elastic_bending_alone_moves_points_by_its_displacement() -> None:
     torch.testing.assert_close(
         expected[:, :, : rows // 2], images[:, :, rows // 8 : rows // 8 + rows // 2], atol=1e-4, rtol=0
     )
+
+
+def test_elastic_bending_in_3d_reads_where_scipy_does() -> None:
+    random = np.random.default_rng(0)
+    image, points = random.random((11, 14, 17)), random.normal(0, 0.02, (3, 4, 4, 4))
+    parameters = identity(1, 3)
+    parameters["displacement"] = torch.from_numpy(points)[None]
+    made = apply(torch.from_numpy(image).float()[None, None], parameters)[0, 0].numpy()
+    scales = [n / 4 for n in image.shape]
+    moved = [n * zoom(axis, scales, order=1) for n, axis in zip(image.shape, points, strict=True)]
+    places = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij")) + np.stack(moved)
+    np.testing.assert_allclose(made, map_coordinates(image, places, order=1, mode="reflect"), atol=2e-5)
 
 
 def test_a_wrong_number_of_flips_is_refused() -> None:

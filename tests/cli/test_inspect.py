@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from medssl.cli.facts import lines
 from medssl.cli.main import build
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
 from medssl.report.inspect_manifest import places_drawn
@@ -29,7 +30,7 @@ def archive(tmp_path):
         rows.append(f"smith-{k:02}.png,PAT-{k % 2:04},{'test' if k % 2 else 'train'},2")
     (folder / "smith-bad.dcm").write_text("no DICOM")
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
-    manifest = scan([folder], labels=tmp_path / "labels.csv", site="here")
+    manifest = scan([folder], labels=tmp_path / "labels.csv", site="here", key=AS_THEY_ARE)
     table = manifest.table.assign(remarks="PAT-0000 was seen twice in smith-00.png", row_spacing_mm=0.5)
     table.loc[3, "row_spacing_mm"] = 0.25
     manifest.with_table(table).save(tmp_path / "m.parquet")

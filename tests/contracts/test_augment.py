@@ -8,7 +8,20 @@ import pytest
 import torch
 
 from medssl import augment
-from medssl.augment import bias, blur, colour, depth_gain, geometry, noise, speckle, stain, tone
+from medssl.augment import (
+    bias,
+    blur,
+    colour,
+    depth_gain,
+    equalise,
+    geometry,
+    ghosting,
+    noise,
+    speckle,
+    stain,
+    tone,
+    window,
+)
 from medssl.augment.parts.samples import Parameters
 from medssl.chance import Chance
 
@@ -21,6 +34,9 @@ OPERATIONS = {module.__name__.rpartition(".")[2]: module for module in MODULES i
 ACTIVE = {
     "geometry": geometry.Settings(crop_area=(0.4, 0.9), rotation_degrees=15, shift=0.05, elastic=0.01),
     "bias": bias.Settings(probability=0.7, strength=(0.1, 0.3)),
+    "ghosting": ghosting.Settings(probability=0.7, strength=(0.1, 0.5), distance=(0.2, 0.5)),
+    "window": window.Settings(probability=0.7, windows=tuple((k / 20, 0.5 + k / 20) for k in range(10))),
+    "equalise": equalise.Settings(probability=0.7, strength=(0.3, 1.0)),
     "tone": tone.Settings(probability=0.7, gamma=(0.5, 0.9), contrast=(0.7, 1.4), brightness=0.1),
     "stain": stain.Settings(probability=0.7, ratio=0.3, shift=0.05),
     "colour": colour.Settings(probability=0.7, gain=(0.8, 1.25), saturation=(0.5, 1.5)),

@@ -24,7 +24,7 @@ def modality(request: pytest.FixtureRequest) -> Modality:
 def source(modality: Modality, dtype: type, low: int, high: int) -> Image:
     shape = (modality.channels, *[30, 40, 50][: modality.spatial_dims])
     array = np.random.default_rng(0).integers(low, high, shape).astype(dtype)
-    return Image(array, spacing_mm=(1.0,) * modality.spatial_dims, units="HU")
+    return Image(array, spacing_mm=(1.0,) * modality.spatial_dims, units="BQML" if modality.name == "pet" else "HU")
 
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [(np.uint8, 0, 256), (np.int16, -1000, 3000)])
@@ -66,6 +66,33 @@ def test_what_it_recommends_names_a_setting_and_a_source(modality: Modality) -> 
         assert choice.source
         settings = discovery.load("methods", section).Settings
         assert setting in settings.model_fields, f"{name} is no setting"
+
+
+NEVER = ("solar", "hue", "random_grey", "drop", "invert", "posterise")
+
+
+def test_no_view_does_what_no_modality_may() -> None:
+    assert not [name for name in ViewRecipe.model_fields if any(word in name for word in NEVER)]
+
+
+def test_what_changes_how_it_is_read_changes_the_key_of_its_stores(modality: Modality) -> None:
+    module = discovery.load("modalities", modality.name)
+    changed = {"percentiles": (2.0, 98.0), "hounsfield": "lung", "z_scores": (-2.0, 3.0), "most_suv": 10.0}
+    values = {name: value for name, value in changed.items() if name in module.Reading.model_fields}
+    assert values
+    other = module.modality(module.Reading(**values))
+    assert other.key_parts(SIZE) != modality.key_parts(SIZE)
+    image = source(modality, np.int16, -1000, 3000)
+    if modality.name == "pet":
+        image.units, image.array = "SUVbw", image.array / np.float32(100)
+    assert not np.array_equal(other.prepare(image, SIZE), modality.prepare(image, SIZE))
+
+
+def test_every_dicom_word_names_one_modality_of_a_number_of_axes() -> None:
+    found = [discovery.load("modalities", name).MODALITY for name in discovery.names("modalities")]
+    words = [(word, kind.spatial_dims) for kind in found for word in kind.dicom]
+    assert len(words) == len(set(words))
+    assert {"CT", "MR", "PT", "MG", "US", "OPT", "OP", "DX", "CR", "SM"} == {word for word, _ in words}
 
 
 def test_the_key_of_its_stores_is_plain(modality: Modality) -> None:

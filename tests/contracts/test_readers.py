@@ -9,8 +9,10 @@ import SimpleITK as sitk
 
 from medssl import discovery
 from medssl.data.columns import KNOWN
+from medssl.data.privacy import LOOKED_AT
 from medssl.data.readers import all_readers, read_image
 from medssl.data.scan import scan
+from tests.data.readers import vendor_oct
 
 NAMES = discovery.names("data.readers")
 EXAMPLES = {"dicom": "R16", "nifti": "R11", "raster": "R17"}  # folders of the generated cases
@@ -44,7 +46,28 @@ def written_heidelberg_vol(folder):
     (folder / "x.vol").write_bytes(sizes.ljust(2048, b"\0") + scan * 3)
 
 
-WRITTEN = {"itk": written_itk, "numpy_array": written_numpy_array, "heidelberg_vol": written_heidelberg_vol}
+def written_topcon(folder):
+    vendor_oct.topcon(folder / "cube.fda", coded=True)
+    vendor_oct.topcon(folder / "radial.fds", pattern=3)
+
+
+def written_zeiss_img(folder):
+    vendor_oct.zeiss(folder)
+
+
+def written_heidelberg_e2e(folder):
+    pytest.importorskip("eyepy", reason="the extra oct is not installed")
+    vendor_oct.e2e(folder / "x.e2e", {1: {"eye": b"R"}, 2: {"pattern": 5}})
+
+
+WRITTEN = {
+    "itk": written_itk,
+    "numpy_array": written_numpy_array,
+    "heidelberg_vol": written_heidelberg_vol,
+    "heidelberg_e2e": written_heidelberg_e2e,
+    "topcon": written_topcon,
+    "zeiss_img": written_zeiss_img,
+}
 
 
 @pytest.fixture
@@ -70,4 +93,4 @@ def test_the_header_tells_the_shape_and_spacing_that_are_read(example):
         spacing = [row[f"{axis.removesuffix('s')}_spacing_mm"] for axis in axes]
         assert spacing == list(image.spacing_mm or spacing)
         assert image.provenance["path"]
-        assert set(all_readers()[name].describe(found.path_of(row))[0]) <= {*KNOWN, "plane", "data_file"}
+        assert set(all_readers()[name].describe(found.path_of(row))[0]) <= {*KNOWN, *LOOKED_AT, "plane", "data_file"}

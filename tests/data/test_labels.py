@@ -79,7 +79,7 @@ def test_an_empty_cell_replaces_nothing(tmp_path):
 def test_what_does_not_fit_is_counted(tmp_path):
     start = manifest(tmp_path, ["a.png", "b.png", "c.png"])
     found = join_labels(start, write(tmp_path, "file,label\na.png,1\nz.png,0\n"))
-    assert "1 of 2 rows of labels.csv fit no image, the first is 'z.png'" in found.remarks
+    assert "1 of 2 rows of labels.csv fit no image, the first is row 2" in found.remarks
     assert "2 of 3 images have no row in labels.csv" in found.remarks
 
 

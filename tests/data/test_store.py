@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image as Picture
 
 from medssl import files
+from medssl.data import store
 from medssl.data.columns import typed
 from medssl.data.image import Image
 from medssl.data.manifest import Manifest
@@ -21,6 +23,7 @@ from medssl.data.store import Store, pack, unique_content
 from medssl.errors import DataError, StorageError
 
 PARTS = {"modality": "test"}
+IMAGES = "images-00000.npy"
 
 
 def archive(folder: Path, count: int = 5, **columns: Any) -> Manifest:
@@ -71,9 +74,9 @@ def test_images_and_index_hold_what_was_prepared_and_what_is_known(manifest: Man
 
 def test_the_array_is_a_plain_npy_file_opened_read_only(manifest: Manifest) -> None:
     store = pack(manifest, corner, PARTS)
-    assert isinstance(store.images, np.memmap)
-    assert not store.images.flags.writeable
-    np.testing.assert_array_equal(np.load(store.folder / "images.npy", allow_pickle=False), store.images)
+    assert isinstance(store.images.shards[0], np.memmap)
+    assert not store.images.stored(0).flags.writeable
+    np.testing.assert_array_equal(np.load(store.folder / IMAGES, allow_pickle=False), store.images)
 
 
 @pytest.mark.parametrize("deep", [[0], [4], [1, 2], [0, 1, 2, 3, 4]])
@@ -138,7 +141,7 @@ def test_what_cannot_be_prepared_is_left_out_counted_and_named(manifest: Manifes
     assert len(store) == 3
     assert store.index["sample_id"].tolist() == ["s0", "s2", "s4"]
     assert [entry.sample_id for entry in store.left_out] == ["s1", "s3"]
-    assert "image1.png" in store.left_out[0].reason
+    assert store.left_out[0].reason == "The file is not there"  # a store holds no path
     assert events[-1] == {"done": 5, "total": 5, "left_out": 2}
     assert pack(manifest, corner, PARTS).left_out == store.left_out
 
@@ -218,12 +221,12 @@ def _flip(file: Path, place: int) -> None:
 
 def test_a_flipped_bit_is_found_and_its_sample_named(manifest: Manifest) -> None:
     store = pack(manifest, corner, PARTS)
-    _flip(store.folder / "images.npy", -1)
+    _flip(store.folder / IMAGES, -1)
     with pytest.raises(DataError, match="sample s4"):
         pack(manifest, corner, PARTS).verify()
 
 
-@pytest.mark.parametrize("name", ["store.json", "index.parquet", "images.npy"])
+@pytest.mark.parametrize("name", ["store.json", "index.parquet", IMAGES])
 def test_a_flipped_bit_in_any_file_is_found(manifest: Manifest, name: str) -> None:
     store = pack(manifest, corner, PARTS)
     _flip(store.folder / name, 20)
@@ -231,7 +234,7 @@ def test_a_flipped_bit_in_any_file_is_found(manifest: Manifest, name: str) -> No
         store.verify()
 
 
-@pytest.mark.parametrize("name", ["store.json", "index.parquet", "images.npy", files.MANIFEST])
+@pytest.mark.parametrize("name", ["store.json", "index.parquet", IMAGES, files.MANIFEST])
 def test_a_file_cut_off_or_gone_is_refused_at_opening(manifest: Manifest, name: str) -> None:
     file = pack(manifest, corner, PARTS).folder / name
     file.write_bytes(file.read_bytes()[:-5])
@@ -242,7 +245,7 @@ def test_a_file_cut_off_or_gone_is_refused_at_opening(manifest: Manifest, name: 
         pack(manifest, corner, PARTS)
 
 
-@pytest.mark.parametrize("name", ["store.json", "index.parquet", "images.npy"])
+@pytest.mark.parametrize("name", ["store.json", "index.parquet", IMAGES])
 def test_bytes_too_many_are_refused_at_opening(manifest: Manifest, name: str) -> None:
     file = pack(manifest, corner, PARTS).folder / name
     file.write_bytes(file.read_bytes() + b" ")
@@ -274,11 +277,38 @@ def test_a_disk_that_fills_up_at_any_write_leaves_nothing(manifest: Manifest, mo
     assert total >= 8
 
 
+def test_a_replaced_slice_or_a_file_beside_a_header_packs_anew(tmp_path: Path) -> None:
+    manifest = archive(tmp_path, 2, planes=['["image0.png", "slice1.png"]', None])
+    (tmp_path / "slice1.png").write_bytes(b"one")
+    (tmp_path / "image1.raw").write_bytes(b"one")
+    (tmp_path / "image1.png").rename(tmp_path / "image1.mhd")
+    table = manifest.table.assign(path=["image0.png", "image1.mhd"])
+    keys = [store._key(manifest.with_table(table), PARTS)]
+    for name in ("slice1.png", "image1.raw"):
+        (tmp_path / name).write_bytes(b"another")
+        keys.append(store._key(manifest.with_table(table), PARTS))
+    assert len(set(keys)) == 3
+
+
+def test_what_is_done_before_decides_pixels_and_spacing(manifest: Manifest) -> None:
+    found = pack(
+        manifest,
+        corner,
+        PARTS,
+        before=lambda image: Image(255 - image.array, spacing_mm=(2.0, 3.0)),
+        spacing=lambda image, stored: tuple(image.spacing_mm or ()),
+    )
+    source = np.asarray(Picture.open(manifest.folder / "image0.png"))
+    np.testing.assert_array_equal(found.images[0, 0], 255 - source[:4, :4])
+    assert found.index["spacing_mm"].iloc[0].tolist() == [2.0, 3.0]
+    assert found.index["pixel_hash"].iloc[0] == Image(source[None]).pixel_hash()
+
+
 def test_what_a_killed_builder_left_is_removed(manifest: Manifest) -> None:
     store = pack(manifest, corner, PARTS)
     left = store.folder.with_name(f".{store.key}.99999.part")
     left.mkdir()
-    (left / "images.npy").write_bytes(b"half")
+    (left / IMAGES).write_bytes(b"half")
     store.folder.rename(store.folder.with_name("away"))
     pack(manifest, corner, PARTS)
     assert not left.exists()
@@ -286,13 +316,33 @@ def test_what_a_killed_builder_left_is_removed(manifest: Manifest) -> None:
 
 _BUILDER = """
 import sys
+import numpy as np
 from pathlib import Path
 from medssl.data.manifest import Manifest
 from medssl.data.store import pack
 store = pack(Manifest.load(Path(sys.argv[1])), lambda image: image.array[:1, :4, :4], {"modality": "test"})
 store.verify()
-print(store.key, store.images.sum(), len(store))
+print(store.key, np.asarray(store.images).sum(), len(store))
 """
+
+
+def test_a_builder_that_is_killed_at_any_time_leaves_nothing_that_is_taken_for_a_store(tmp_path: Path) -> None:
+    manifest = archive(tmp_path, 400)
+    manifest.save(tmp_path / "manifest.csv")
+    command = [sys.executable, "-c", _BUILDER, str(tmp_path / "manifest.csv")]
+    place = tmp_path / files.STORES
+    killed = 0
+    for wait in (0.0, 0.01, 0.05, 0.1):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while process.poll() is None and not list(place.glob(".*.part")):
+            time.sleep(0.002)
+        time.sleep(wait)
+        process.kill()
+        killed += process.wait() == -9
+        assert all((path / files.MANIFEST).is_file() for path in place.glob("[!.]*") if path.is_dir())
+    assert killed >= 2
+    pack(manifest, corner, PARTS).verify()
+    assert not list(place.glob(".*.part"))
 
 
 def test_two_processes_pack_once_and_agree(tmp_path: Path) -> None:
@@ -315,7 +365,20 @@ def test_repeated_content_is_told_apart_by_the_ids_not_the_order() -> None:
 
 def test_a_file_written_over_is_refused_at_opening(manifest: Manifest) -> None:
     store = pack(manifest, corner, PARTS)
-    content = (store.folder / "images.npy").read_bytes()
-    (store.folder / "images.npy").write_bytes(content[:128] + b"\xff" * (len(content) - 128))
+    content = (store.folder / IMAGES).read_bytes()
+    (store.folder / IMAGES).write_bytes(content[:128] + b"\xff" * (len(content) - 128))
     with pytest.raises(DataError, match=r"sample s\d is not what was packed"):
         pack(manifest, corner, PARTS)
+
+
+def test_what_preparing_says_is_counted_and_kept(manifest: Manifest) -> None:
+    def remarking(image: Image) -> np.ndarray:
+        if image.array[0, 0, 0] >= 0:
+            image.remarks.extend(["taken with a pinch of salt"] * 2)
+        return corner(image)
+
+    told = ("5 images: taken with a pinch of salt",)
+    assert pack(manifest, remarking, PARTS).remarks == told
+    assert pack(manifest, refuse_to_pack, PARTS).remarks == told
+    known = manifest.with_table(manifest.table.assign(remarks="taken with a pinch of salt; and more"))
+    assert pack(known, remarking, {**PARTS, "other": 1}).remarks == ()

@@ -52,3 +52,27 @@ def test_pretraining_on_a_test_patient_names_the_run():
     with pytest.raises(DataError, match=r"'run-7' was pretrained on images of the test set 'ood-x'.*site/2") as caught:
         overlap.check_pretraining([arm], {"id": images(("q", "q")), "ood-x": TEST})  # type: ignore[list-item]
     assert "Pretrain again" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("seen", "tested", "told"),
+    [
+        (["aa"], ["aa"], False),
+        (["aa+dates"], ["aa"], False),
+        (["aa", "bb"], ["bb"], False),
+        (["aa"], ["bb"], True),
+        ([None], ["bb"], True),
+        ([None], [None], False),
+        (None, [None], False),
+        (None, ["bb"], True),
+    ],
+)
+def test_pseudonyms_by_different_keys_are_said_to_be_incomparable(seen, tested, told):
+    def table(marks):
+        rows = images(*[(f"p{k}", f"h{k}") for k in range(len(marks or "1"))])
+        return rows if marks is None else rows.assign(id_key=pd.array(marks, dtype="str"))
+
+    run = type("Run", (), {"name": "run-7", "pretrained_on": lambda self: table(seen)})()
+    arm = type("Arm", (), {"runs": (run,)})
+    remarks = overlap.unlike_keys([arm], {"id": table(tested)})
+    assert [("different keys" in remark, "1 of 1" in remark) for remark in remarks] == [(True, True)] * told

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from medssl.api import pretrain
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.scan import scan
 from medssl.evaluation.sweep import sweep
 
@@ -23,7 +24,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nib.save(nib.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0])), folder / f"v{number:02}.nii.gz")
         rows.append(f"v{number:02}.nii.gz,p{number},{'yes' if number % 2 else 'no'}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
-    scan([folder], labels=folder / "labels.csv").save(folder / "volumes.parquet")
+    scan([folder], labels=folder / "labels.csv", key=AS_THEY_ARE).save(folder / "volumes.parquet")
     return folder / "volumes.parquet"
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from medssl.data.image import Image
 from medssl.errors import DataError
-from medssl.modalities.ct import MODALITY, prepare
+from medssl.modalities.ct import MODALITY, Reading, modality, prepare
 
 
 def volume(values: list[float], units: str | None = "HU") -> Image:
@@ -28,3 +28,20 @@ def test_no_unit_is_taken_where_only_hounsfield_units_reach() -> None:
 
 def test_nothing_is_mirrored() -> None:
     assert all(recipe.geometry.flip == () for recipe in MODALITY.views.values())
+
+
+def test_what_lies_outside_of_the_field_of_view_is_air_in_any_window() -> None:
+    lung = modality(Reading(hounsfield="lung")).prepare(volume([-3000, -1000, 150, 400]), 8).ravel()[:4] / 65535
+    np.testing.assert_allclose(lung, [350 / 1500, 350 / 1500, 1, 1], atol=1e-4)
+
+
+def test_views_may_be_seen_in_the_windows_of_radiologists() -> None:
+    windows = MODALITY.recipe("strong").window.windows
+    np.testing.assert_allclose(np.array(windows) * 2000 - 1000, [(-1350, 150), (-160, 240), (-500, 1300)], atol=0.01)
+    assert MODALITY.recipe("weak").window.windows == ()
+
+
+def test_values_without_a_unit_are_remarked_on() -> None:
+    image = volume([-900, 100], None)
+    prepare(image, 8)
+    assert "taken as HU" in image.remarks[0]

@@ -43,3 +43,11 @@ def test_the_window_leaves_out_markers_and_direct_exposure() -> None:
     assert stored[0, 0, 0] == 65535
     assert stored[0, 1, 0] == 0
     assert np.median(stored) == pytest.approx(65535 / 2, rel=0.05)
+
+
+def test_strong_views_are_equalised_and_bent_now_and_then_and_lungs_are_not_cut_off() -> None:
+    weak, strong = MODALITY.recipe("weak"), MODALITY.recipe("strong")
+    assert 0 < strong.equalise.probability < 0.5
+    assert 0 < strong.geometry.elastic < 0.02
+    assert weak.equalise.probability == weak.geometry.elastic == 0
+    assert strong.tone.contrast[1] <= 1.2

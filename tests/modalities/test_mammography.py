@@ -27,7 +27,10 @@ def test_it_is_cut_to_the_breast_whatever_its_side(side: str, dtype: type, high:
     assert abs(cut.shape[1] - 401) <= 2
     assert abs(cut.shape[2] - 151) <= 2
     columns = slice(None, cut.shape[2]) if side == "left" else slice(500 - cut.shape[2], None)
-    assert any(np.array_equal(cut, array[:, top : top + cut.shape[1], columns]) for top in range(75, 85))
+    inside = cut > cut.min()
+    assert inside.mean() > 0.75
+    pieces = (array[:, top : top + cut.shape[1], columns] for top in range(75, 85))
+    assert any(np.array_equal(cut[inside], piece[inside]) for piece in pieces)
 
 
 def test_large_pictures_are_cut_as_well() -> None:
@@ -37,11 +40,27 @@ def test_large_pictures_are_cut_as_well() -> None:
     assert abs(columns - 3 * 151) <= 6
 
 
-def test_most_of_what_is_stored_is_breast_and_16_bits_are_kept() -> None:
-    stored = prepare(Image(mammogram("right")), 96)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_breast_keeps_its_proportions_with_air_beside_the_nipple(side: str) -> None:
+    stored = prepare(Image(mammogram(side)), 200)[0]
     assert stored.dtype == np.uint16
-    assert (stored > 0.15 * 65535).mean() > 0.7
-    assert stored[0, 48, 90] > stored[0, 48, 10] > 0
+    breast_here = stored > 0.15 * 65535
+    wide, tall = breast_here.any(0).sum(), breast_here.any(1).sum()
+    assert tall == 200
+    assert wide / tall == pytest.approx(150 / 400, rel=0.03)
+    wall = 0 if side == "left" else -1  # and -1 - wall is the other edge
+    assert breast_here[100, wall]
+    assert not breast_here[:, -1 - wall].any()
+    gland, fat = (stored[100, column if side == "left" else -1 - column] for column in (5, 65))
+    assert gland > fat > 0
+
+
+def test_the_window_is_that_of_the_breast_and_not_of_the_air_added() -> None:
+    image = Image(mammogram("left"))
+    low, high = np.percentile(breast(image).array, (0.5, 99.5))
+    gland = image.array[0, 270:290, 5:30].mean()
+    stored = prepare(image, 401)[0, 190:210, 5:30].mean() / 65535
+    assert stored == pytest.approx((gland - low) / (high - low), abs=0.01)
 
 
 @pytest.mark.parametrize("value", [0, 700])
@@ -72,4 +91,5 @@ def test_sides_may_be_mirrored_and_views_hold_breast() -> None:
         assert recipe.geometry.crop_area[0] >= 0.5
         assert recipe.blur.probability == 0
     image = Image(mammogram("left"), (1.0, 1.0))
-    assert MODALITY.stored_spacing(image, np.zeros((1, 50, 50), np.uint8))[1] < 200 / 50
+    rows, columns = MODALITY.stored_spacing(image, np.zeros((1, 50, 50), np.uint8))
+    assert rows == columns == pytest.approx(401 / 50, rel=0.01)

@@ -106,3 +106,15 @@ def test_one_window_for_all_channels_keeps_hues() -> None:
     array = noise((3, 64, 64), np.uint16, 1000) * np.array([4, 2, 1], np.uint16)[:, None, None]
     stored = colour_square(Image(array), 64, (0.0, 100.0))
     np.testing.assert_allclose(stored, array / array.max() * 65535, atol=40)
+
+
+def test_colour_made_grey_and_grey_made_colour_are_remarked_on() -> None:
+    colour = Image(np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8))
+    grey_square(colour, 8, (0, 100))
+    assert "made grey" in colour.remarks[0]
+    grey = Image(colour.array[:1])
+    colour_square(grey, 8, (0, 100))
+    assert "three equal channels" in grey.remarks[0]
+    same = Image(np.repeat(grey.array, 3, axis=0))
+    grey_square(same, 8, (0, 100))
+    assert same.remarks == []

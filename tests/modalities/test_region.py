@@ -47,3 +47,19 @@ def test_a_mirrored_square_goes_on_as_its_image() -> None:
     array = np.arange(12, dtype=np.uint8).reshape(1, 2, 6)
     square = region.squared(Image(array), mirrored=True).array[0]
     np.testing.assert_array_equal(square[:, 0], [6, 0, 0, 6, 6, 0])
+
+
+def test_what_was_found_last_is_found_once() -> None:
+    calls = []
+
+    @region.once
+    def find(image: Image, reading: int = 0) -> Image:
+        calls.append(reading)
+        return image
+
+    first, second = Image(np.zeros((1, 2, 2), np.uint8)), Image(np.zeros((1, 2, 2), np.uint8))
+    assert find(first, 1) is find(first, reading=1) is first
+    assert find(second, 1) is second
+    assert find(second, 2) is second
+    assert find(first, 2) is first
+    assert calls == [1, 1, 2, 2]

@@ -6,8 +6,10 @@ import torch
 from medssl.batch import Batch
 from medssl.data.image import Image
 from medssl.methods.parts.wish import ViewWish
-from medssl.modalities.ultrasound import MODALITY, prepare, sector
+from medssl.modalities.parts import region
+from medssl.modalities.ultrasound import MODALITY, Reading, prepare, sector
 from medssl.training.views import make_views
+from tests.phantom import pictures
 
 
 def fan(shape: tuple[int, int] = (300, 400), apex: tuple[int, int] = (30, 200), reach: int = 200) -> np.ndarray:
@@ -59,3 +61,22 @@ def test_no_view_is_mirrored() -> None:
     assert strong.speckle.probability > 0
     assert strong.depth_gain.probability > 0
     assert (strong.tone.brightness, strong.tone.contrast, strong.noise.probability) == (0, (1, 1), 0)
+
+
+def test_letters_wedge_and_frame_fall_away_and_a_cyst_stays() -> None:
+    array = pictures.ultrasound()
+    array[0, 5, :] = array[0, 470, :] = 200  # lines of the scanner's frame
+    found = sector(Image(array)).array[0]
+    assert abs(found.shape[0] - 2 * 500 * np.sin(np.radians(32))) < 12
+    rows, columns = np.mgrid[:480, :640].astype(float)
+    radius, angle = np.hypot(columns - 330, rows + 60), np.degrees(np.arctan2(columns - 330, rows + 60))
+    outside = (radius < 104) | (radius > 506) | (np.abs(angle) > 34)
+    kept = region.largest_part(array[0], 0.02, 256)
+    assert not kept[outside].any()
+    assert kept[~outside & (radius > 116) & (radius < 494) & (np.abs(angle) < 30)].all()
+
+
+def test_the_mask_can_be_left_out() -> None:
+    array = pictures.ultrasound()
+    without = prepare(Image(array), 200, Reading(mask=False))[0]
+    assert (without > 0).sum() >= (prepare(Image(array), 200)[0] > 0).sum()

@@ -6,6 +6,7 @@ import torch
 from PIL import Image as Pil
 
 from medssl import discovery
+from medssl.data.keys import of_this_user
 from medssl.data.scan import scan
 from medssl.data.store import pack
 from medssl.errors import DataError, SettingsError
@@ -16,7 +17,8 @@ from medssl.training.views import make_views
 
 SIZE = {"data": {"image_size": 32}}
 IDENTITY = {
-    "geometry": {"crop_area": [1, 1], "crop_aspect": [1, 1], "rotation_degrees": 0, "flip": [0, 0]},
+    "geometry": {"crop_area": [1, 1], "crop_aspect": [1, 1], "rotation_degrees": 0, "flip": [0, 0], "elastic": 0},
+    "equalise": False,
     "tone": {"probability": 0},
     "blur": {"probability": 0},
     "speckle": {"probability": 0},
@@ -36,7 +38,7 @@ def archive(tmp_path):
 @pytest.mark.parametrize("strength", ["weak", "strong"])
 def test_the_first_views_are_those_of_the_first_epoch_of_a_run(archive, modality, strength) -> None:
     kind = discovery.load("modalities", modality).MODALITY
-    store = pack(scan([archive]), lambda image: kind.prepare(image, 32), {})
+    store = pack(scan([archive], key=of_this_user()), lambda image: kind.prepare(image, 32), {})
     batch = stored_batch(store, np.array([1, 0, 2]))
     trained = make_views(batch, [ViewWish(2, strength)], kind, 5, 0)
     shown = augmentations.show(

@@ -13,6 +13,7 @@ from torch import nn
 
 from medssl.batch import Batch
 from medssl.chance import Chance, key
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.scan import scan
 from medssl.training.optim import parameter_groups
 
@@ -94,7 +95,7 @@ def write_manifest(folder: Path, images: int, *, same: dict[int, int] | None = N
         rows.append(f"image{i:03d}.png,patient{i // 2:02d},{'no' if i % 4 < 2 else 'yes'}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
     path = folder / "manifest.parquet"
-    scan([folder], labels=folder / "labels.csv").save(path)
+    scan([folder], labels=folder / "labels.csv", key=AS_THEY_ARE).save(path)
     return path
 
 

@@ -48,7 +48,7 @@ def test_later_layers_win_and_say_so(monkeypatch):
 
 def test_every_resolved_value_has_a_source():
     found = resolve(asked(), CPU, 800)
-    values = {name for name in flat(found.settings.model_dump()) if name != "augment"}
+    values = {name for name in flat(found.settings.model_dump()) if name not in ("augment", "own_modality")}
     assert values <= set(found.choices)
     assert all(choice.source for choice in found.choices.values())
 
@@ -91,3 +91,26 @@ def test_without_preset_the_recommendations_stay():
 def test_names_nest_and_flatten():
     assert nested("a.b.c", 1) == {"a": {"b": {"c": 1}}}
     assert flat({"a": {"b": {"c": 1}, "d": {}}, "e": 2}) == {"a.b.c": 1, "a.d": {}, "e": 2}
+
+
+def test_a_file_of_values_stands_between_the_preset_and_what_was_set():
+    values = {"like": "oct", "size": 48, "recommends": {"mae": {"mask_ratio": 0.5}, "simclr": {"temperature": 0.3}}}
+    user = {name: choice for name, choice in asked().items() if name != "modality"}
+    user |= chosen_by({"modality": "mine", "own_modality": values}, "set by you")
+    found = resolve(user, CPU, 800)
+    assert found.settings.data.image_size == 48
+    assert found.settings.group("mae")["mask_ratio"] == 0.5
+    assert "mine" in found.choices["data.image_size"].source
+    assert found.settings.own_modality == values
+    user |= chosen_by({"data": {"image_size": 96}}, "set by you")
+    assert resolve(user, CPU, 800).settings.data.image_size == 96
+
+
+@pytest.mark.parametrize(("name", "word"), [("mea.mask_ratio", "mae"), ("mae.mask_rato", "mae.mask_ratio")])
+def test_what_a_file_of_values_recommends_has_to_exist(name, word):
+    user = {key: choice for key, choice in asked().items() if key != "modality"}
+    group, _, setting = name.partition(".")
+    values = {"like": "oct", "recommends": {group: {setting: 0.5}}}
+    user |= chosen_by({"modality": "mine", "own_modality": values}, "set by you")
+    with pytest.raises(SettingsError, match=f"Did you mean '{word}'"):
+        resolve(user, CPU, 800)

@@ -10,9 +10,10 @@ import torch
 
 from medssl.batch import Batch
 from medssl.data.loader import Loader
+from medssl.data.packing import occupied
 from medssl.data.store import Store, unique_content
 from medssl.methods.parts.wish import ViewWish
-from medssl.modalities import cxr, oct
+from medssl.modalities import ct, cxr, oct
 from medssl.modalities.parts.modality import ViewRecipe
 from medssl.training import views
 from medssl.training.views import apply_to_masks, apply_views, make_views, plain_view, sample_views
@@ -54,6 +55,9 @@ def test_every_operation_of_a_recipe_is_drawn_and_applied(name: str) -> None:
     active = {
         "geometry": {"rotation_degrees": 20},
         "bias": {"probability": 1, "strength": [0.2, 0.3]},
+        "ghosting": {"probability": 1, "strength": [0.4, 0.5]},
+        "window": {"probability": 1, "windows": [[0.2, 0.5]]},
+        "equalise": {"probability": 1},
         "tone": {"gamma": [0.5, 0.6]},
         "stain": {"probability": 1, "ratio": 0.5},
         "colour": {"saturation": [0.1, 0.2]},
@@ -203,3 +207,53 @@ def test_volumes_are_viewed_by_the_same_code() -> None:
     modality = cxr.MODALITY.with_augment({"geometry": {"elastic": 0.02}})
     made = make_views(seen, [ViewWish(1, "strong", None), ViewWish(1, "strong", 8)], modality, 0, 0)
     assert [tuple(view.shape) for view in made] == [(2, 1, 12, 14, 16), (2, 1, 8, 8, 8)]
+
+
+def test_crops_of_a_volume_with_few_slices_show_them_and_nothing_else_changes() -> None:
+    volumes = torch.zeros(64, 1, 24, 24, 24, dtype=torch.uint8)
+    volumes[:, :, 4:9, 2:22, 2:22] = 200
+    names = [f"v{k}" for k in range(64)]
+    ends = np.array([occupied(one.numpy()) for one in volumes]).reshape(64, 3, 2)
+    np.testing.assert_allclose(
+        ends[0], [[4 / 12 - 1, 9 / 12 - 1], [2 / 12 - 1, 22 / 12 - 1], [2 / 12 - 1, 22 / 12 - 1]]
+    )
+    crops = {"geometry": {"crop_area": [0.02, 0.3], "rotation_degrees": 0}}
+    modality = ct.MODALITY.with_augment(crops)
+    whole = Batch(volumes, names, [None] * 64, names)
+    inside = Batch(volumes, names, [None] * 64, names, occupied=torch.from_numpy(ends))
+    drawn = [sample_views(batch, [ViewWish(1, "strong", None)], modality, 0, 0)[0] for batch in (whole, inside)]
+    shown = [
+        views.geometry.apply(views.intensities(volumes), one["geometry"]).gt(0.3).float().mean(dim=(1, 2, 3, 4))
+        for one in drawn
+    ]
+    assert float(shown[0].min()) == 0
+    assert float(shown[1].min()) > 0.2
+    geometries = [one["geometry"] for one in drawn]
+    low, high = geometries[1]["center"] - geometries[1]["extent"], geometries[1]["center"] + geometries[1]["extent"]
+    longer = geometries[1]["extent"] * 2 > torch.from_numpy(ends[..., 1] - ends[..., 0])
+    first, last = torch.from_numpy(ends).unbind(-1)
+    assert bool(((low >= first - 1e-9) & (high <= last + 1e-9))[~longer].all())
+    assert bool(((low <= first + 1e-9) & (high >= last - 1e-9))[longer].all())
+    assert float(low.min()) >= -1 - 1e-9
+    assert float(high.max()) <= 1 + 1e-9
+    for name in ("extent", "zoom", "flip", "rotation_degrees"):
+        assert torch.equal(geometries[0][name], geometries[1][name])
+
+
+def test_a_whole_image_is_drawn_as_before_bit_by_bit() -> None:
+    seen = batch()
+    plain = make_views(seen, TWO_STRONG, oct.MODALITY, 0, 0)
+    seen.occupied = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64).expand(6, 2, 2)
+    for a, b in zip(make_views(seen, TWO_STRONG, oct.MODALITY, 0, 0), plain):
+        assert torch.equal(a, b)
+
+
+def test_the_loader_tells_what_is_occupied_from_the_store() -> None:
+    store = held(4)
+    assert Loader(store, np.arange(4), 4, seed=0).batch(0).occupied is None
+    store.index["occupied"] = [[-1.0, 1.0, -1.0, 1.0]] * 4
+    assert Loader(store, np.arange(4), 4, seed=0).batch(0).occupied is None
+    store.index["occupied"] = [[-0.1 * k, 1.0, -1.0, 0.2] for k in range(4)]
+    seen = Loader(store, np.arange(4), 4, seed=0).batch(0)
+    for name, ends in zip(seen.sample_id, seen.occupied):
+        assert ends.tolist() == [[-0.1 * int(name[1:]), 1.0], [-1.0, 0.2]]

@@ -14,6 +14,7 @@ from pydicom.encaps import encapsulate
 from medssl.data.readers import dicom
 from tests.data.readers.test_dicom import write
 from tests.data.readers.test_dicom_palette import TABLES, palette
+from tests.witness import dcmtk
 from tests.witness.agreement import judge
 
 pytestmark = [pytest.mark.witness, pytest.mark.timeout(0)]
@@ -316,3 +317,14 @@ def test_frames_in_several_fragments(tmp_path, witness):
     assert verdict.agreeing
     for number, frame in enumerate(frames):
         np.testing.assert_array_equal(dicom.read(path, number).array[0], frame)
+
+
+def test_values_at_the_upper_end_of_their_cell_are_refused(tmp_path, witness):
+    """HighBit 15 of 12 stored bits, as ACR-NEMA had it: GDCM and DCMTK read it, and not the same."""
+    path = write(tmp_path / "x", (grey(12) << 4).astype(np.uint16), BitsStored=12, HighBit=15)
+    out = tmp_path / "out"
+    out.mkdir()
+    (verdict,) = judge([path], witness, out)
+    assert "HighBit is 15" in verdict.refusal
+    assert set(verdict.differing) == {"sitk", "dcmtk"}
+    assert not np.array_equal(np.load(out / "0.sitk.npy")[0], dcmtk.frames(path, [0], 0, out)[0])

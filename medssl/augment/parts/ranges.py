@@ -19,5 +19,12 @@ def _positive(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _share(value: tuple[float, float]) -> tuple[float, float]:
+    if not (value[0] >= 0 and value[1] <= 1):
+        raise ValueError("both ends of this range are between 0 and 1")
+    return value
+
+
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 PositiveRange = Annotated[Range, AfterValidator(_positive)]
+Share = Annotated[Range, AfterValidator(_share)]

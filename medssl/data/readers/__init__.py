@@ -6,6 +6,7 @@ row, and has `read_slices(paths) -> Image`; see `medssl.data.grouping`. One whos
 it tells that `data_file`, which a scan then skips.
 """
 
+import logging
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,9 @@ from medssl.data.manifest import Manifest
 from medssl.errors import DataError
 
 HEAD_BYTES = 4096
+for _library in ("pydicom", "highdicom", "PIL", "nibabel"):  # their logs quote what they read, a person's name perhaps
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
+    logging.getLogger(_library).addFilter(lambda record: record.levelno >= logging.CRITICAL)  # pydicom sets its level
 
 
 @lru_cache

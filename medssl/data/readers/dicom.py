@@ -1,18 +1,32 @@
 """DICOM, recognised by content: single frames, multi-frame images and volumes, bare data sets."""
 
+import functools
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from medssl.data.image import Image
 from medssl.data.readers.parts import dicom_rows, imagecodecs_plugin
 from medssl.data.readers.parts.dicom_frames import layout
-from medssl.data.readers.parts.dicom_header import looks_like_dicom, open_header
-from medssl.data.readers.parts.dicom_pixels import read_plane, read_stack, read_volume
+from medssl.data.readers.parts.dicom_header import looks_like_dicom
+from medssl.data.readers.parts.dicom_pixels import header_of, read_plane, read_stack, read_volume
 
 imagecodecs_plugin.register()
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _quiet(function: Callable[P, T]) -> Callable[P, T]:
+    """Silence what pydicom warns of: it quotes values as they are read, and a person's name may be one."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args, **kwargs)
+
+    return run
 
 
 def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001
@@ -20,16 +34,17 @@ def sniff(path: Path, head: bytes) -> bool:  # noqa: ARG001
     return looks_like_dicom(head)
 
 
+@_quiet
 def describe(path: Path) -> list[dict[str, Any]]:
     """Return the manifest rows of a file from its header: one a plane or volume, or one a frame.
 
     Raises:
         DataError: The header cannot be parsed.
     """
-    with _quietly():
-        return dicom_rows.describe(path)
+    return dicom_rows.describe(path)
 
 
+@_quiet
 def read(path: Path, frame: int | None = None) -> Image:
     """Return a plane (C, rows, columns) or a volume (1, slices, rows, columns) in real units.
 
@@ -40,25 +55,16 @@ def read(path: Path, frame: int | None = None) -> Image:
     Raises:
         DataError: It cannot be decoded, or `frame` is None and the frames are no volume.
     """
-    with _quietly():
-        if frame is None and layout(open_header(path).dataset).kind != "image":
-            return read_volume(path)
-        return read_plane(path, frame)
+    if frame is None and layout(header_of(path)).kind != "image":
+        return read_volume(path)
+    return read_plane(path, frame)
 
 
+@_quiet
 def read_slices(paths: Sequence[Path]) -> Image:
     """Return single-frame files, in the order of slices, as one volume (1, slices, rows, columns) in real units.
 
     Raises:
         DataError: One cannot be decoded, or they are no regular stack.
     """
-    with _quietly():
-        return read_stack(paths)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep to ourselves what pydicom thinks of values that break the standard; the manifest counts them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    return read_stack(paths)

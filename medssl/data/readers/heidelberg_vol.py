@@ -166,7 +166,7 @@ def _text(value: bytes) -> str:
 
 
 def _remarks(path: Path, scan: _Scan) -> list[str]:
-    remarks = [] if scan.eye in _EYES else [f"eye '{scan.eye}' is neither OD nor OS: laterality unknown"]
+    remarks = [] if scan.eye in _EYES else ["the header's eye is neither OD nor OS: laterality unknown"]
     if scan.pattern == _CIRCLE:
         remarks.append("a circular scan: its columns run along a circle")
     if scan.scans == 1:

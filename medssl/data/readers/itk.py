@@ -13,6 +13,7 @@ import numpy as np
 
 from medssl.data.image import Image
 from medssl.data.readers.parts.itk_header import Header, check_length, header_of, is_meta_image, is_nrrd
+from medssl.data.readers.parts.said import plain
 from medssl.data.readers.parts.values import as_values
 from medssl.errors import DataError
 
@@ -137,4 +138,4 @@ def _place(header: Header, reader: Any) -> tuple[np.ndarray | None, tuple[float,
 def _said(error: RuntimeError) -> str:
     """Return the last line of what ITK said, its root cause; MetaIO gives the last error of the system, often none."""
     last = str(error).strip().splitlines()[-1].strip(" .!")
-    return "it breaks the format" if last.startswith("Reason:") else last
+    return "it breaks the format" if last.startswith("Reason:") else plain(last)

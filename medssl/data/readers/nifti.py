@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from medssl.data.image import Image
+from medssl.data.readers.parts.said import said
 from medssl.errors import DataError
 
 _MAGIC = {348: (344, (b"n+1\0", b"ni1\0")), 540: (4, (b"n+2\0", b"ni2\0"))}
@@ -77,7 +78,7 @@ def read(path: Path, frame: int | None = None) -> Image:
     try:
         values = _values(path)
     except Exception as error:  # decoders raise anything on foreign bytes
-        raise DataError(f"Cannot read the voxels: {error}", where=path) from error
+        raise DataError(f"Cannot read the voxels: {said(error)}", where=path) from error
     values = values.reshape(columns, rows, slices, channels, order="F").transpose(3, 2, 1, 0)
     spacing, remarks = _spacing(header)
     affine, place_remarks = _place(header)
@@ -117,7 +118,7 @@ def _header(path: Path) -> Any:
         nib.spatialimages.HeaderDataError,
         nib.wrapstruct.WrapStructError,
     ) as error:
-        raise DataError(f"The NIfTI header cannot be parsed: {error}", where=path) from error
+        raise DataError(f"The NIfTI header cannot be parsed: {said(error)}", where=path) from error
 
 
 def _shape(header: Any, path: Path) -> tuple[int, int, int, int]:

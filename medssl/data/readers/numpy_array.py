@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from medssl.data.image import Image
+from medssl.data.readers.parts.said import said
 from medssl.data.readers.parts.values import as_values
 from medssl.errors import DataError
 
@@ -64,7 +65,7 @@ def read(path: Path, frame: int | None = None) -> Image:
         try:
             data = handle.read(math.prod(shape) * dtype.itemsize)
         except Exception as error:  # decoders raise anything on foreign bytes
-            raise DataError(f"Cannot read the array: {error}", where=path) from error
+            raise DataError(f"Cannot read the array: {said(error)}", where=path) from error
     if len(data) < math.prod(shape) * dtype.itemsize:
         raise DataError(f"The array is truncated: it ends after {len(data)} bytes", where=path)
     values = as_values(np.frombuffer(data, dtype).reshape(shape, order=order), path)
@@ -98,16 +99,15 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], Shape, Any, np.dtype, list[
                 size = path.stat().st_size
                 yield (file, *_header(path, file, size, size))
     except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise DataError(f"Cannot read the file: {error}", where=path) from error
+        raise DataError(f"Cannot read the file: {said(error)}", where=path) from error
 
 
 def _only_array(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     """Return the one array of an archive, in a form whose length can be trusted."""
     members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
     if len(members) != 1:
-        names = ", ".join(member.filename.removesuffix(".npy") for member in members[:8])
         raise DataError(
-            f"The .npz holds {len(members)} arrays, expected one: {names}{', ...' if len(members) > 8 else ''}",
+            f"The .npz holds {len(members)} arrays, expected one",
             where=path,
             fix="Save each as an .npy of its own",
         )

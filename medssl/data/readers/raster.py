@@ -16,6 +16,7 @@ from PIL import UnidentifiedImageError
 
 from medssl.data.image import Image
 from medssl.data.readers.parts.colour import channels_first
+from medssl.data.readers.parts.said import said
 from medssl.errors import DataError
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -74,7 +75,7 @@ def read(path: Path, frame: int | None = None) -> Image:
         except EOFError as error:
             raise DataError(f"There is no page {frame}", where=path) from error
         except Exception as error:  # decoders raise anything on foreign bytes
-            raise DataError(f"Cannot decode the picture: {error}", where=path) from error
+            raise DataError(f"Cannot decode the picture: {said(error)}", where=path) from error
     array, grey = channels_first(array)
     return Image(array, provenance={"path": str(path), "frame": frame, "inverted": False}, remarks=[*remarks, *grey])
 
@@ -98,7 +99,7 @@ def _opened(path: Path) -> Iterator[Pil.Image]:
             except UnidentifiedImageError as error:
                 raise DataError("Cannot read the picture: its header is damaged", where=path) from error
             except (Pil.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-                raise DataError(f"Cannot read the picture: {error or type(error).__name__}", where=path) from error
+                raise DataError(f"Cannot read the picture: {said(error)}", where=path) from error
             with picture:
                 yield picture
 
@@ -156,7 +157,7 @@ def _check_end(path: Path, picture: Pil.Image) -> None:
     try:
         picture.load()
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"The picture is truncated: {error}", where=path) from error
+        raise DataError(f"The picture is truncated: {said(error)}", where=path) from error
 
 
 def _pixels(path: Path, picture: Pil.Image, page: int) -> tuple[np.ndarray, list[str]]:

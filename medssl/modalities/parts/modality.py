@@ -1,6 +1,6 @@
 """What a modality is: how its intensities and geometry are read, how its views are made, what it recommends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,14 +10,18 @@ from medssl.augment.bias import Settings as Bias
 from medssl.augment.blur import Settings as Blur
 from medssl.augment.colour import Settings as Colour
 from medssl.augment.depth_gain import Settings as DepthGain
+from medssl.augment.equalise import Settings as Equalise
 from medssl.augment.geometry import Settings as Geometry
+from medssl.augment.ghosting import Settings as Ghosting
 from medssl.augment.noise import Settings as Noise
 from medssl.augment.speckle import Settings as Speckle
 from medssl.augment.stain import Settings as Stain
 from medssl.augment.tone import Settings as Tone
+from medssl.augment.window import Settings as Window
 from medssl.data.image import Image
 from medssl.data.packing import stretched
 from medssl.errors import SettingsError, unknown_name
+from medssl.modalities.parts.monai_transforms import apply, check
 from medssl.settings import Choice, Settings, merged, validate
 
 
@@ -26,8 +30,11 @@ class ViewRecipe(Settings):
 
     geometry: Geometry = Geometry()
     bias: Bias = Bias()
+    ghosting: Ghosting = Ghosting()
     stain: Stain = Stain()
     colour: Colour = Colour()
+    window: Window = Window()
+    equalise: Equalise = Equalise()
     tone: Tone = Tone()
     depth_gain: DepthGain = DepthGain()
     blur: Blur = Blur()
@@ -50,6 +57,9 @@ class Modality:
         views: Recipes by strength, "weak" and "strong".
         stored_spacing: `stored_spacing(image, stored)` returns the spacing of what `prepare` made of an image.
         recommends: Settings of methods as "method.setting", each with its source.
+        dicom: Words of the DICOM attribute Modality whose images are of this kind more often than not.
+        like: The modality that a user's file starts from; its own name for one of a file here.
+        transforms: MONAI transforms by name that an image goes through before `prepare`, see `monai_transforms`.
     """
 
     name: str
@@ -62,6 +72,9 @@ class Modality:
     views: dict[str, ViewRecipe]
     stored_spacing: Callable[[Image, np.ndarray], tuple[float, ...]] = stretched
     recommends: dict[str, Choice] = field(default_factory=dict)
+    dicom: tuple[str, ...] = ()
+    like: str = ""
+    transforms: tuple[Mapping[str, Any], ...] = ()
 
     def recipe(self, strength: str) -> ViewRecipe:
         """Return the recipe of that strength.
@@ -77,7 +90,8 @@ class Modality:
         """Return the modality with recipes changed by the section `augment` of the settings.
 
         A group named after a strength changes that recipe, any other all of them: `{"strong": {"blur":
-        {"probability": 0}}, "geometry": {"rotation_degrees": 5}}`. The named strength wins over the general.
+        {"probability": 0}}, "geometry": {"rotation_degrees": 5}}`. The named strength wins over the general. An
+        operation that is `False` is left out.
 
         Raises:
             SettingsError: A name is unknown or a value is out of range; it is named.
@@ -88,10 +102,38 @@ class Modality:
         general = {name: value for name, value in augment.items() if name not in self.views}
         views = {}
         for strength, recipe in self.views.items():
-            values = merged(recipe.model_dump(), general, augment.get(strength) or {})
+            values = merged(recipe.model_dump(), _without(general), _without(augment.get(strength) or {}))
             views[strength] = validate(ViewRecipe, values, where="augment")
         return replace(self, views=views)
 
+    def with_transforms(self, transforms: Sequence[Mapping[str, Any]]) -> "Modality":
+        """Return the modality with more MONAI transforms after its own, each checked.
+
+        Raises:
+            SettingsError: One is unknown, draws at random, or has wrong arguments.
+        """
+        if not transforms:
+            return self
+        check(transforms, self.spatial_dims)
+        return replace(self, transforms=(*self.transforms, *transforms))
+
+    def before(self, image: Image) -> Image:
+        """Return an image after the MONAI transforms, which `prepare` takes; the image itself where there are none.
+
+        Raises:
+            DataError: A transform cannot be applied to this image.
+        """
+        return apply(image, self.transforms) if self.transforms else image
+
     def key_parts(self, size: int) -> dict[str, Any]:
-        """Return what, beside the manifest, decides the pixels of a store."""
-        return {"modality": self.name, "size": size, **self.preparation}
+        """Return what, beside the manifest, decides the pixels of a store: alike for all that differ in views only."""
+        after = {"transforms": [dict(one) for one in self.transforms]} if self.transforms else {}
+        return {"modality": self.like or self.name, "size": size, **self.preparation, **after}
+
+
+def _without(augment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes with the values of no operation at all wherever one is switched off."""
+    off = {name: field.get_default() for name, field in ViewRecipe.model_fields.items()}
+    return {
+        name: off[name].model_dump() if value is False and name in off else value for name, value in augment.items()
+    }

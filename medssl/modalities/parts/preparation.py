@@ -1,16 +1,32 @@
 """From a decoded plane to a stored one: one grey or three colour channels, the full range of its type, a square."""
 
+from typing import Annotated
+
 import numpy as np
 from PIL import Image as Picture
+from pydantic import AfterValidator
 
+from medssl.augment.parts.ranges import Range
 from medssl.data.image import Image
 from medssl.errors import DataError
+from medssl.modalities.parts.monai_transforms import SHARE
+
+
+def _percentiles(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= value[0] < value[1] <= 100:
+        raise ValueError("percentiles go from a lower to an upper one, between 0 and 100")
+    return value
+
+
+Percentiles = Annotated[Range, AfterValidator(_percentiles)]
 
 # ITU-R BT.601 luma, as in Pillow's "L" mode.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def grey_square(image: Image, size: int, percentiles: tuple[float, float]) -> np.ndarray:
+def grey_square(
+    image: Image, size: int, percentiles: tuple[float, float], *, limits: tuple[float, float] | None = None
+) -> np.ndarray:
     """Return a plane as one grey channel of size x size, uint8 or uint16.
 
     8-bit sources keep their values. All others (more bits, signed, rescaled to float) are windowed: the two
@@ -22,12 +38,15 @@ def grey_square(image: Image, size: int, percentiles: tuple[float, float]) -> np
         image: (1 | 3 | 4, rows, columns); a fourth channel is opacity and is dropped.
         size: Side of the result in pixels.
         percentiles: Lower and upper percentile of the window, 0 to 100.
+        limits: The window itself, where the percentiles are those of a part of the image.
 
     Raises:
         DataError: It is a volume, or empty, has another number of channels, or values that are not finite.
     """
     check_plane(image)
-    return _stored(_grey(image.array)[None], size, percentiles)
+    if len(image.array) > 1 and not _equal_channels(image.array):
+        image.remarks.append("colour picture in a modality of one channel: made grey")
+    return _stored(grey(image.array)[None], size, percentiles, _limits(image, limits))
 
 
 def colour_square(image: Image, size: int, percentiles: tuple[float, float]) -> np.ndarray:
@@ -45,14 +64,26 @@ def colour_square(image: Image, size: int, percentiles: tuple[float, float]) -> 
         DataError: It is a volume, or empty, has another number of channels, or values that are not finite.
     """
     check_plane(image)
+    if len(image.array) == 1:
+        image.remarks.append("grey picture in a modality of colour: three equal channels")
     planes = image.array[:3] if len(image.array) > 1 else np.repeat(image.array, 3, axis=0)
-    return _stored(planes, size, percentiles)
+    return _stored(planes, size, percentiles, _limits(image, None))
 
 
-def _stored(planes: np.ndarray, size: int, percentiles: tuple[float, float]) -> np.ndarray:
+def _limits(image: Image, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the window that is given, or that of values which are shares of full intensity already."""
+    return (0.0, 1.0) if image.units == SHARE else limits
+
+
+def _stored(
+    planes: np.ndarray,
+    size: int,
+    percentiles: tuple[float, float],
+    limits: tuple[float, float] | None = None,
+) -> np.ndarray:
     if planes.dtype == np.uint8:
         return np.stack([_resized(plane, size) for plane in planes])
-    low, high = np.percentile(planes, percentiles)
+    low, high = limits or np.percentile(planes, percentiles)
     windowed = (planes.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-12))
     resized = np.stack([_resized(plane, size) for plane in windowed.clip(0, 1)])
     return np.rint(resized.clip(0, 1) * 65535).astype(np.uint16)
@@ -82,9 +113,13 @@ def check_plane(image: Image) -> None:
         raise DataError("The image holds values that are not finite (NaN or infinity)")
 
 
-def _grey(array: np.ndarray) -> np.ndarray:
-    """Return one channel: the first where all are equal (grey stored as colour), else the luma."""
-    if len(array) == 1 or (np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])):
+def _equal_channels(array: np.ndarray) -> bool:
+    return np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])
+
+
+def grey(array: np.ndarray) -> np.ndarray:
+    """Return one channel of (1 | 3 | 4, ...): the first where all are equal (grey stored as colour), else the luma."""
+    if len(array) == 1 or _equal_channels(array):
         return np.ascontiguousarray(array[0])
     luma = np.tensordot(_LUMA, array[:3].astype(np.float32), axes=1)
     return np.rint(luma).astype(np.uint8) if array.dtype == np.uint8 else luma

@@ -1,14 +1,19 @@
 """The part of a plane that shows the patient: where it is, cut out, and made square without changing its aspect."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
+from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from medssl.data.image import Image
 from medssl.data.packing import stretched
 from medssl.modalities.parts.preparation import check_plane
 
 Box = tuple[slice, slice]
+_ROUND = np.ones((3, 3), dtype=bool)
 
 
 def lit(plane: np.ndarray, level: float, share: float) -> Box:
@@ -24,6 +29,32 @@ def lit(plane: np.ndarray, level: float, share: float) -> Box:
     """
     low, high = float(plane.min()), float(np.percentile(plane, 99.5))
     return box(plane > low + level * (high - low), share)
+
+
+def largest_part(plane: np.ndarray, level: float, side: int, close: float = 0.01) -> np.ndarray:
+    """Return the largest connected part above a level, (rows, columns) bool; gaps closed, lines dropped, holes filled.
+
+    It is found on a thinned plane, and is as coarse: about 1 / `side` of the shorter side.
+
+    Args:
+        plane: (rows, columns).
+        level: Between the least value of the plane and its 99.5th percentile, in [0, 1).
+        side: Pixels of the shorter side of the thinned plane.
+        close: Half-width of gaps and lines, as a share of the shorter side.
+    """
+    step = max(1, min(plane.shape) // side)
+    thin = ndimage.maximum_filter(plane, step)[::step, ::step] if step > 1 else plane
+    low, high = float(thin.min()), float(np.percentile(thin, 99.5))
+    reach = max(1, round(close * min(thin.shape)))
+    wide = np.pad(thin > low + level * (high - low), reach)
+    shut = ndimage.binary_closing(wide, _ROUND, iterations=reach)[reach:-reach, reach:-reach]
+    thick = ndimage.binary_opening(shut, _ROUND, iterations=reach)  # frames and rulers are thinner than tissue
+    shut &= ndimage.binary_dilation(thick, _ROUND, iterations=3 * reach)  # and the tips of a sector are, too
+    parts, count = ndimage.label(shut)
+    if count == 0:
+        return np.zeros(plane.shape, dtype=bool)
+    largest = ndimage.binary_fill_holes(parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:])))
+    return np.kron(largest, np.ones((step, step), dtype=bool))[: plane.shape[0], : plane.shape[1]]
 
 
 def box(inside: np.ndarray, share: float = 0.0) -> Box:
@@ -55,6 +86,28 @@ def without_border(image: Image, level: float, share: float, least: float) -> Im
     check_plane(image)
     found = lit(image.array[:3].max(axis=0), level, share)
     return squared(cut(image, found) if large(found, image.array.shape[1:], least) else image)
+
+
+def once(find: Callable[..., Image]) -> Callable[..., Image]:
+    """Return `find(image, ...)` that remembers its last image, since storing and its spacing both ask for it.
+
+    Changing the array of an image in place is not noticed.
+    """
+    last: list[Any] = [None, None, None]
+
+    @wraps(find)
+    def found(image: Image, *how: Any, **named: Any) -> Image:
+        asked = (*how, *named.values())
+        if last[0] is not image.array or last[1] != asked:
+            last[:] = [image.array, asked, find(image, *how, **named)]
+        return last[2]
+
+    return found
+
+
+def spacing_of_part(find: Callable[[Image], Image], image: Image, stored: np.ndarray) -> tuple[float, ...]:
+    """Return the spacing of the part of a plane that `find` cuts out."""
+    return stretched(image, stored, find(image).array.shape[1:])
 
 
 def spacing_of_square(image: Image, stored: np.ndarray) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from medssl.data.image import Image
 from medssl.errors import DataError
+from medssl.modalities.parts.monai_transforms import SHARE
 
 _DISPLAY = nib.orientations.axcodes2ornt(("S", "P", "L"))  # as an axial slice is looked at: anterior up, right at left
 
@@ -23,7 +24,7 @@ def cube(image: Image, size: int, window: Callable[[np.ndarray], np.ndarray]) ->
     Args:
         image: (1, slices, rows, columns).
         size: Side of the result in voxels.
-        window: Maps the values (float32) to 0 (nothing, as air) to 1.
+        window: Maps the values (float32) to 0 (nothing, as air) to 1; not called where they are such shares already.
 
     Raises:
         DataError: It is a plane, has several channels, is empty, or its spacing is unknown or its values are not
@@ -32,7 +33,9 @@ def cube(image: Image, size: int, window: Callable[[np.ndarray], np.ndarray]) ->
     require_volume(image)
     values, spacing = _oriented(image)
     inside = _extent(values.shape, spacing, size)
-    windowed = torch.from_numpy(np.ascontiguousarray(window(values.astype(np.float32)), dtype=np.float32))[None, None]
+    values = values.astype(np.float32)
+    shares = values if image.units == SHARE else np.ascontiguousarray(window(values), dtype=np.float32)
+    windowed = torch.from_numpy(np.ascontiguousarray(shares))[None, None]
     a, b, c = (min(now, then) for now, then in zip(values.shape, inside))
     resized = functional.interpolate(functional.adaptive_avg_pool3d(windowed, (a, b, c)), inside, mode="trilinear")
     before = [(size - length) // 2 for length in inside]

@@ -17,6 +17,7 @@ from medssl.data import apart
 from medssl.data.readers import all_readers, read_file
 from medssl.data.scan import describe
 from medssl.errors import MedsslError
+from tests.data.readers import vendor_oct
 from tests.data.readers.test_heidelberg_vol import vol
 
 COUNT = int(os.environ.get("MEDSSL_FUZZ", "2000"))
@@ -56,6 +57,9 @@ def examples(folder: Path) -> dict[str, list[Path]]:
     np.savez_compressed(folder / "plane.npz", plane)
     result["numpy_array"] += [folder / "volume.npy", folder / "plane.npz"]
     result["heidelberg_vol"].append(vol(folder / "volume.vol"))
+    result["heidelberg_e2e"].append(vendor_oct.e2e(folder / "both.e2e", {1: {"eye": b"R"}, 2: {"pattern": 5}})[0])
+    result["topcon"] += [vendor_oct.topcon(folder / "plain.fds"), vendor_oct.topcon(folder / "coded.fda", coded=True)]
+    result["zeiss_img"].append(vendor_oct.zeiss(folder)[0])
     result["dicom"] += [Path(str(get_testdata_file(name, download=False))) for name in _DICOM]
     return result
 

@@ -73,7 +73,7 @@ def test_axes(tmp_path, shape, expected, said):
 
 def test_an_archive_holds_one_array(tmp_path):
     np.savez(tmp_path / "x.npz", image=np.zeros((2, 2)), mask=np.zeros((2, 2)))
-    refused(tmp_path / "x.npz", "2 arrays, expected one: image, mask")
+    refused(tmp_path / "x.npz", "2 arrays, expected one")
     assert not numpy_array.sniff(None, b"PK\x03\x04" + bytes(22) + (5).to_bytes(2, "little") + b"\0\0a.txt")
     with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("x.npy", npy(tmp_path, (2, 2), data=b"abcd").read_bytes())

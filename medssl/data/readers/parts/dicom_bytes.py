@@ -8,7 +8,7 @@ from pydicom import Dataset, uid
 
 from medssl.data.readers.parts.dicom_header import Header, frame_count, integer, syntax
 
-_UNDEFINED = 0xFFFFFFFF
+UNDEFINED = 0xFFFFFFFF
 _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN", b"OL", b"OV")
 
 
@@ -24,10 +24,10 @@ def pixels_missing(path: Path, header: Header) -> str | None:
     size = path.stat().st_size
     with path.open("rb") as handle:
         handle.seek(header.pixels_at)
-        length = _value_length(handle, header.dataset)
+        length = value_length(handle, header.dataset)
         if length is None:
             return "the file is truncated: it ends within the pixel data element"
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             return _fragments_missing(handle, size, frame_count(header.dataset))
         available = size - handle.tell()
     if available < length:
@@ -38,7 +38,8 @@ def pixels_missing(path: Path, header: Header) -> str | None:
     return None
 
 
-def _value_length(handle: BinaryIO, dataset: Dataset) -> int | None:
+def value_length(handle: BinaryIO, dataset: Dataset) -> int | None:
+    """Return the length of the element that a handle is at, and leave it at the value; None where the file ends."""
     implicit, little = dataset.original_encoding
     order = ">" if little is False else "<"
     head = handle.read(8)

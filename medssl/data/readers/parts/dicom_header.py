@@ -11,6 +11,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.sequence import Sequence
 
+from medssl.data.readers.parts.said import said
 from medssl.errors import DataError
 
 _PIXEL_TAGS = {(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)}
@@ -71,7 +72,7 @@ def open_header(path: Path) -> Header:
             dataset.get("NumberOfFrames"), dataset.get("SOPClassUID")
         except (InvalidDicomError, EOFError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError,
                 struct.error, OSError, RecursionError) as error:  # fmt: skip
-            raise DataError(f"The DICOM header cannot be parsed: {first_line(error)}", where=path) from error
+            raise DataError(f"The DICOM header cannot be parsed: {said(error)}", where=path) from error
         declare_syntax(dataset)
         return Header(dataset, _pixels_at(handle, dataset, position), bare, len(caught))
 
@@ -135,12 +136,20 @@ def word(value: object) -> str | None:
     return text or None
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, with the next where it ends in a colon; its kind where it has none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].endswith(":"):
-        return f"{lines[0]} {lines[-1]}"
-    return lines[0] if lines else type(error).__name__
+def misplaced(dataset: Dataset) -> str | None:
+    """Return why it is uncertain where values lie in their cells, or None; a code stream says it itself.
+
+    The standard wants them at the lower end. Where a header says otherwise (ACR-NEMA did), readers differ.
+    """
+    stored, high = integer(dataset.get("BitsStored")), integer(dataset.get("HighBit"))
+    if stored is None or high is None or high == stored - 1 or syntax(dataset).is_encapsulated:
+        return None
+    return f"HighBit is {high} for {stored} stored bits: where values lie in their cells is uncertain"
+
+
+def named(code: uid.UID) -> str:
+    """Return a transfer syntax by number and name; one that the standard does not know could name anything."""
+    return f"transfer syntax {code} ({code.name})" if code.name != code else "a transfer syntax of no standard"
 
 
 def _pixels_at(handle: io.BufferedReader, dataset: Dataset, position: int) -> int | None:

@@ -14,30 +14,35 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydicom import Dataset, dcmread, uid
-from pydicom.pixels import apply_modality_lut, pixel_array
+from pydicom import Dataset
+from pydicom.pixels import apply_modality_lut
 
 from medssl.data.image import Image
 from medssl.data.readers.parts.colour import channels_first
 from medssl.data.readers.parts.dicom_frames import layout
 from medssl.data.readers.parts.dicom_header import (
-    declare_syntax,
-    first_line,
     frame_count,
     group_item,
     integer,
-    is_bare,
-    open_header,
+    misplaced,
+    named,
     syntax,
     word,
 )
 from medssl.data.readers.parts.dicom_palette import coloured
 from medssl.data.readers.parts.dicom_rows import spacing_of
+from medssl.data.readers.parts.dicom_source import Source, open_source
+from medssl.data.readers.parts.dicom_stored import stored
 from medssl.data.readers.parts.planes import Steps, affine, plane_of, steps, tilted
+from medssl.data.readers.parts.said import said
+from medssl.data.readers.parts.suv import Uptake, uptake
 from medssl.errors import DataError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SAME = 1e-4  # relative difference of two factors that are one
 _INTEGERS = (np.uint8, np.uint16, np.int16, np.int32, np.int64)
+_EXACT = 2**53  # whole numbers below it are exact in double precision, too
+_TABLES = ("ModalityLUTSequence", "RealWorldValueMappingSequence")
 _ONE_AT_A_TIME = threading.Lock()  # a lazily opened file has one position
 
 
@@ -49,29 +54,44 @@ class Rescale(NamedTuple):
     units: str | None
 
 
+def header_of(path: Path) -> Dataset:
+    """Return the elements before the pixels, kept for the frames that are read next.
+
+    Raises:
+        DataError: The header cannot be parsed.
+    """
+    return _source(str(path), _stamp(path)).dataset
+
+
 def read_plane(path: Path, frame: int | None) -> Image:
     """Return one plane, (C, rows, columns): the only one, or a frame of a multi-frame object.
 
     Raises:
         DataError: It cannot be decoded, or there is no such frame.
     """
-    dataset = _without_pixels(str(path), _stamp(path))
+    dataset = header_of(path)
     frames = frame_count(dataset)
     if (frame or 0) >= frames:
         raise DataError(f"There is no frame {frame}: the file has {frames}", where=path)
+    own_groups = "PerFrameFunctionalGroupsSequence" in dataset
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            values, decoder = _plane_values(path, dataset, frame or 0, frames)
+            rescale, spacing, remark, plain = _facts(str(path), _stamp(path), (frame or 0) if own_groups else 0)
+            values, decoder = _plane_values(path, dataset, frame or 0, plain=plain or frames == 1)
+    except DataError:
+        raise
     except Exception as error:  # decoders raise anything on foreign bytes
         raise _cannot_decode(path, dataset, error, frame) from error
-    rescale = rescale_of(dataset, frame or 0)
-    spacing, remark = spacing_of(dataset, frame)
+    as_stored = decoder == "pydicom" and values.ndim == 2 and "ModalityLUTSequence" not in dataset
     array, remarks = channels_first(values)
     provenance = _provenance(path, dataset, frame, decoder, rescale)
-    array = _finished(array, dataset, rescale, provenance)
-    units = None if provenance["inverted"] or array.shape[0] > 1 else rescale.units
-    return Image(array, spacing, None, units, provenance, [*([remark] if remark else []), *remarks])
+    linear = (rescale.slope, rescale.intercept) if as_stored else (1.0, 0.0)
+    array = _finished(array, dataset, rescale, linear, provenance)
+    told = uptake_of(dataset, rescale)
+    known = not provenance["inverted"] and array.shape[0] == 1
+    remarks = [text for text in (remark, *remarks, told.remark) if text]
+    return Image(array, spacing, None, told.units if known else None, provenance, remarks, told.scales if known else {})
 
 
 def read_volume(path: Path) -> Image:
@@ -80,7 +100,7 @@ def read_volume(path: Path) -> Image:
     Raises:
         DataError: Its frames are no regular stack, or one cannot be decoded.
     """
-    dataset = _without_pixels(str(path), _stamp(path))
+    dataset = header_of(path)
     found = layout(dataset)
     if found.kind != "volume":
         why = found.remark or "its frames are images of their own"
@@ -110,7 +130,7 @@ def read_stack(paths: Sequence[Path]) -> Image:
     """
     slices, places = [read_plane(path, None) for path in paths], []
     for path, image in zip(paths, slices, strict=True):
-        place = plane_of(_without_pixels(str(path), _stamp(path)))
+        place = plane_of(header_of(path))
         if place is None or image.spacing_mm is None or image.array.shape != slices[0].array.shape:
             raise DataError("This slice does not fit to the others of its volume", where=path, fix="Scan again")
         places.append(place)
@@ -150,7 +170,32 @@ def _stacked(
         first.units if len({image.units for image in slices}) == 1 else None,
         {**first.provenance, **about},
         remarks,
+        _common([image.scales for image in slices], remarks),
     )
+
+
+def _common(scales: Sequence[dict[str, float]], remarks: list[str]) -> dict[str, float]:
+    """Return the factors that all slices share; says where they differ."""
+    first = scales[0]
+    if any(each.keys() != first.keys() for each in scales):
+        remarks.append("SUV is unknown: some slices do not give it")
+        return {}
+    if any(abs(each[unit] / first[unit] - 1) > _SAME for each in scales for unit in first):
+        remarks.append("SUV is unknown: slices give different factors")
+        return {}
+    return first
+
+
+def uptake_of(dataset: Dataset, rescale: Rescale) -> Uptake:
+    """Return what rescaled values are, and what they can be turned into; more than the unit for PET only."""
+    return uptake(dataset) if dataset.get("Modality") == "PT" else Uptake(rescale.units, {}, None)
+
+
+def forget() -> None:
+    """Drop what is kept of files that were read; only a measurement needs it."""
+    _source.cache_clear()
+    _facts.cache_clear()
+    _open_lazily.cache_clear()
 
 
 def rescale_of(dataset: Dataset, frame: int) -> Rescale:
@@ -164,9 +209,9 @@ def rescale_of(dataset: Dataset, frame: int) -> Rescale:
     return Rescale(float(source.RescaleSlope), float(source.get("RescaleIntercept", 0)), units)
 
 
-def _plane_values(path: Path, dataset: Dataset, frame: int, frames: int) -> tuple[np.ndarray, str]:
-    """Return (rows, columns[, 3]) rescaled values and who decoded them."""
-    if frames > 1 and dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
+def _plane_values(path: Path, dataset: Dataset, frame: int, *, plain: bool) -> tuple[np.ndarray, str]:
+    """Return (rows, columns[, 3]) and who made them: "highdicom" has rescaled them, "pydicom" gives what is stored."""
+    if not plain and dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
         try:
             with _ONE_AT_A_TIME:
                 opened = _open_lazily(str(path), _stamp(path))
@@ -174,64 +219,96 @@ def _plane_values(path: Path, dataset: Dataset, frame: int, frames: int) -> tupl
             return plane, "highdicom"
         except (KeyError, AttributeError, ValueError, TypeError, OSError, EOFError):
             pass  # refused over its header or its end; the pixels may be sound
-    return _decoded_by_pydicom(path, dataset, frame if frames > 1 else None), "pydicom"
+    return _looked_up(stored(_source(str(path), _stamp(path)), frame), dataset), "pydicom"
 
 
-def _decoded_by_pydicom(path: Path, dataset: Dataset, frame: int | None) -> np.ndarray:
-    try:
-        values = pixel_array(_source(path, dataset), index=frame)
-    except EOFError:
-        values = pixel_array(_closed(path), index=frame)
+def _plain(dataset: Dataset, frame: int) -> bool:
+    """Return whether real values are slope x stored + intercept: no table of values, real-world mapping or palette."""
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        return False
+    if any(name in dataset for name in _TABLES):
+        return False
+    return all(group_item(dataset, frame, name) is None for name in _TABLES[1:])
+
+
+def _looked_up(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Return stored values through the tables of the header; without any, as they are."""
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         return coloured(values, dataset)
-    if "ModalityLUTSequence" in dataset:
-        return apply_modality_lut(values, dataset)
-    rescale = rescale_of(dataset, frame or 0)
-    if values.ndim > 2 or (rescale.slope, rescale.intercept) == (1, 0):
-        return values
-    return values.astype(np.float64) * rescale.slope + rescale.intercept
+    return apply_modality_lut(values, dataset) if "ModalityLUTSequence" in dataset else values
 
 
-def _source(path: Path, dataset: Dataset) -> Path | Dataset:
-    """Return what pydicom decodes frames from: the file, or all of it where it cannot look for the pixels there."""
-    with path.open("rb") as handle:
-        bare = is_bare(handle.read(132))
-    as_declared = dataset.original_encoding[0] == syntax(dataset).is_implicit_VR
-    if not bare and as_declared and syntax(dataset) != uid.DeflatedExplicitVRLittleEndian:
-        return path
-    whole = dcmread(path, force=True)
-    declare_syntax(whole)
-    return whole
+def _finished(
+    array: np.ndarray, dataset: Dataset, rescale: Rescale, linear: tuple[float, float], provenance: dict[str, Any]
+) -> np.ndarray:
+    """Return real values, inverted if need be, in the smallest type that holds all that the header can express.
 
-
-def _closed(path: Path) -> Dataset:
-    """Return a data set whose compressed frames end as they should, where the file lost its last bytes."""
-    header = open_header(path)
-    if header.pixels_at is None or not syntax(header.dataset).is_encapsulated:
-        raise EOFError("the file ends too early")
-    items = path.read_bytes()[header.pixels_at + (8 if header.dataset.original_encoding[0] else 12) :]
-    header.dataset.add_new("PixelData", "OB", items + b"\xfe\xff\xdd\xe0\0\0\0\0")
-    header.dataset["PixelData"].is_undefined_length = True
-    return header.dataset
-
-
-def _finished(array: np.ndarray, dataset: Dataset, rescale: Rescale, provenance: dict[str, Any]) -> np.ndarray:
-    """Return values inverted if need be, in the smallest type that holds all that the header can express."""
+    Args:
+        array: (C, rows, columns).
+        dataset: The header.
+        rescale: What the header says.
+        linear: Slope and intercept that are still to be applied.
+        provenance: Told whether it was inverted.
+    """
+    whole_numbers = rescale.slope.is_integer() and rescale.intercept.is_integer() and "FloatPixelData" not in dataset
+    if whole_numbers and array.dtype.kind in "iu":
+        provenance |= _inversion(dataset)
+        found = _whole(array, dataset, rescale, linear, inverted=provenance["inverted"])
+        if found is not None:
+            return found
+    if linear != (1, 0):
+        array = array.astype(np.float64) * linear[0] + linear[1]
     array = _invert_if_needed(array, dataset, rescale, provenance)
-    whole_numbers = rescale.slope.is_integer() and rescale.intercept.is_integer()
-    if not whole_numbers or "FloatPixelData" in dataset or not np.array_equal(array, np.rint(array)):
+    if not whole_numbers or not np.array_equal(array, np.rint(array)):
         return array.astype(np.float32)
-    expressible = _range(dataset, rescale) if array.shape[0] == 1 else (0.0, 255.0)
-    low, high = min(*expressible, float(array.min())), max(*expressible, float(array.max()))
-    kind = next(k for k in _INTEGERS if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
+    kind = _smallest(float(array.min()), float(array.max()), array, dataset, rescale)
     return np.ascontiguousarray(array.astype(kind))
 
 
+def _whole(
+    array: np.ndarray, dataset: Dataset, rescale: Rescale, linear: tuple[float, float], *, inverted: bool
+) -> np.ndarray | None:
+    """Return integers computed as integers, a tenth of the time that double precision takes; None where they are huge.
+
+    Sums and products are modulo the size of the type, so that only the result has to fit.
+    """
+    slope, intercept = (int(value) for value in linear)
+    if inverted:
+        slope, intercept = -slope, int(sum(_range(dataset, rescale))) - intercept
+    if (slope, intercept, array.dtype) == (1, 0, np.uint8) and _expressible(array, dataset, rescale) == (0, 255):
+        return np.ascontiguousarray(array)
+    ends = [slope * int(value) + intercept for value in (array.min(), array.max())]
+    if max(map(abs, (*ends, slope, intercept))) >= _EXACT:
+        return None
+    kind = _smallest(min(ends), max(ends), array, dataset, rescale)
+    values: np.ndarray = np.ascontiguousarray(array, dtype=kind)  # fresh from the decoder: it may be worked on in place
+    if slope != 1:
+        values *= np.int64(slope).astype(kind)
+    if intercept:
+        values += np.int64(intercept).astype(kind)
+    return values
+
+
+def _smallest(low: float, high: float, array: np.ndarray, dataset: Dataset, rescale: Rescale) -> type:
+    first, last = _expressible(array, dataset, rescale)
+    low, high = min(first, last, low), max(first, last, high)
+    return next(kind for kind in _INTEGERS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+
+
+def _expressible(array: np.ndarray, dataset: Dataset, rescale: Rescale) -> tuple[float, float]:
+    return _range(dataset, rescale) if array.shape[0] == 1 else (0.0, 255.0)
+
+
+def _inversion(dataset: Dataset) -> dict[str, Any]:
+    if dataset.get("PhotometricInterpretation") != "MONOCHROME1":
+        return {"inverted": False}
+    return {"inverted": True, "inversion": "MONOCHROME1: low + high - value, over the range of the stored bits"}
+
+
 def _invert_if_needed(array: np.ndarray, dataset: Dataset, rescale: Rescale, provenance: dict[str, Any]) -> np.ndarray:
-    provenance["inverted"] = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
+    provenance |= _inversion(dataset)
     if not provenance["inverted"]:
         return array
-    provenance["inversion"] = "MONOCHROME1: low + high - value, over the range of the stored bits"
     return (sum(_range(dataset, rescale)) - array.astype(np.float64)).astype(
         array.dtype if array.dtype.kind == "f" else float
     )
@@ -256,9 +333,8 @@ def _provenance(path: Path, dataset: Dataset, frame: int | None, decoder: str, r
 
 
 def _cannot_decode(path: Path, dataset: Dataset, error: Exception, frame: int | None) -> DataError:
-    code = syntax(dataset)
     which = "pixels" if frame is None else f"frame {frame}"
-    return DataError(f"Cannot decode {which}, transfer syntax {code} ({code.name}): {first_line(error)}", where=path)
+    return DataError(f"Cannot decode {which}, {named(syntax(dataset))}: {said(error)}", where=path)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -270,8 +346,18 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4)
-def _without_pixels(path: str, _stamp: tuple[int, int]) -> Dataset:
-    return open_header(Path(path)).dataset
+def _source(path: str, _stamp: tuple[int, int]) -> Source:
+    return open_source(Path(path))
+
+
+@lru_cache(maxsize=4)
+def _facts(path: str, stamp: tuple[int, int], frame: int) -> tuple[Rescale, Any, str | None, bool]:
+    """Return rescale, spacing, a remark on the spacing, and whether the values of a frame are plain."""
+    dataset = _source(path, stamp).dataset
+    problem = misplaced(dataset)
+    if problem:
+        raise DataError(problem[0].upper() + problem[1:], where=path)
+    return rescale_of(dataset, frame), *spacing_of(dataset, frame), _plain(dataset, frame)
 
 
 @lru_cache(maxsize=4)

@@ -1,12 +1,15 @@
 """Manifest rows from a DICOM header."""
 
 import math
+import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, uid
 from pydicom.pixels import get_decoder
 
+from medssl.data.readers.parts.dicom_burned import burned_in
 from medssl.data.readers.parts.dicom_bytes import pixels_missing
 from medssl.data.readers.parts.dicom_frames import Layout, layout
 from medssl.data.readers.parts.dicom_header import (
@@ -14,6 +17,8 @@ from medssl.data.readers.parts.dicom_header import (
     frame_count,
     group_item,
     integer,
+    misplaced,
+    named,
     open_header,
     sop_class,
     syntax,
@@ -27,6 +32,12 @@ _NOT_IMAGES = {
     uid.RTDoseStorage: "a radiotherapy dose, not an image",
 }
 _WHOLE_SLIDE = uid.VLWholeSlideMicroscopyImageStorage
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
+_PHOTOMETRIC = {
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
+    "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB",
+}  # fmt: skip
+_SIDES = {"R", "L", "B", "U"}
 _SPACINGS = {  # where a spacing may stand, best first, and what to say of it
     "PixelSpacing": None,
     "ImagerPixelSpacing": "spacing is at the detector (ImagerPixelSpacing), not corrected for magnification",
@@ -88,11 +99,33 @@ def _identity(header: Header) -> dict[str, Any]:
         "manufacturer": "Manufacturer",
         "model": "ManufacturerModelName",
         "site": "InstitutionName",
+        "patient_name": "PatientName",  # this and the next are looked at by the scan, and dropped
+        "issuer_of_patient_id": "IssuerOfPatientID",
     }
     remarks = ["no preamble and no file meta information"] if header.bare else []
     if header.warnings:
         remarks.append(f"{header.warnings} header values break the DICOM standard")
-    return {name: word(dataset.get(keyword)) for name, keyword in names.items()} | {"remarks": remarks}
+    told = {name: word(dataset.get(keyword)) for name, keyword in names.items()}
+    return told | {
+        "modality": _code(told["modality"]),
+        "study_date": day(word(dataset.get("StudyDate"))),
+        "burned_in": burned_in(dataset),
+        "remarks": remarks,
+    }
+
+
+def day(text: str | None) -> str | None:
+    """Return a date as YYYY-MM-DD, None for what is none; that of ACR-NEMA, with dots, is one."""
+    plain = (text or "").replace(".", "")
+    try:
+        return date(int(plain[:4]), int(plain[4:6]), int(plain[6:])).isoformat() if len(plain) == 8 else None
+    except ValueError:
+        return None
+
+
+def _code(text: str | None) -> str | None:
+    """Return a coded word (VR CS); anything else could be a person's."""
+    return text if text is not None and _CODE.fullmatch(text) else None
 
 
 def _not_an_image(header: Header) -> str | None:
@@ -102,7 +135,8 @@ def _not_an_image(header: Header) -> str | None:
     has_pixels = header.pixels_at is not None or syntax(dataset) == uid.DeflatedExplicitVRLittleEndian
     if not kind or "Rows" in dataset or has_pixels or "Image Storage" in kind.name:
         return None
-    return f"{kind.name} without pixels, not an image"
+    name = kind.name if kind.name != kind else "an object of no standard class"
+    return f"{name} without pixels, not an image"
 
 
 def _why_unreadable(path: Path, header: Header) -> str | None:
@@ -114,18 +148,18 @@ def _why_unreadable(path: Path, header: Header) -> str | None:
         return "the header gives no rows and columns"
     if sop_class(dataset) == _WHOLE_SLIDE:
         return "whole-slide microscopy is not supported yet"
-    return _no_decoder(syntax(dataset)) or pixels_missing(path, header)
+    return _no_decoder(syntax(dataset)) or misplaced(dataset) or pixels_missing(path, header)
 
 
 def _no_decoder(code: uid.UID) -> str | None:
     try:
         decoder = get_decoder(code)
     except NotImplementedError:
-        return f"there is no decoder for transfer syntax {code} ({code.name})"
+        return f"there is no decoder for {named(code)}"
     if decoder.is_available:
         return None
     missing = "; ".join(sorted(decoder.missing_dependencies))
-    return f"no decoder is installed for transfer syntax {code} ({code.name}): {missing}"
+    return f"no decoder is installed for {named(code)}: {missing}"
 
 
 def _described(header: Header, found: Layout, identity: dict[str, Any], frame: int | None) -> dict[str, Any]:
@@ -133,6 +167,9 @@ def _described(header: Header, found: Layout, identity: dict[str, Any], frame: i
     spacing, remark = spacing_of(dataset, frame)
     photometric = word(dataset.get("PhotometricInterpretation"))
     remarks = [*identity["remarks"], *(r for r in (remark, found.remark) if r)]
+    if photometric is not None and photometric not in _PHOTOMETRIC:
+        photometric = None
+        remarks.append("PhotometricInterpretation is no word of the standard")
     if photometric == "MONOCHROME1":
         remarks.append("MONOCHROME1: inverted on reading")
     if _is_mosaic(dataset):
@@ -165,4 +202,4 @@ def _laterality(dataset: Dataset, frame: int | None) -> str | None:
     anatomy = group_item(dataset, frame or 0, "FrameAnatomySequence")
     values = [anatomy.get("FrameLaterality") if anatomy is not None else None]
     values += [dataset.get("ImageLaterality"), dataset.get("Laterality")]
-    return next((w for w in map(word, values) if w), None)
+    return next((w for w in map(word, values) if w in _SIDES), None)

@@ -1,16 +1,16 @@
 """Formats that are known by sight and not read yet, so that a skipped file says what it is."""
 
 _UNREADABLE = {
-    b"CMDb": "Heidelberg .e2e (vendor OCT) is not supported yet: export it as DICOM or PNG",
-    b"FOCT": "Topcon .fda (vendor OCT) is not supported yet: export it as DICOM or PNG",
     b"ObjectType": "a MetaIO file that is no image, or whose header is damaged",
     b"NRRD": "an NRRD of an unknown version, or its header is damaged",
     b"\x89HDF": "HDF5 is not supported: convert it to NIfTI",
 }
 _ENDINGS = {
-    ".img": "Zeiss .img (vendor OCT) or the second half of a pair; not supported yet",
-    ".e2e": "Heidelberg .e2e (vendor OCT) is not supported yet: export it as DICOM or PNG",
-    ".fda": "Topcon .fda (vendor OCT) is not supported yet: export it as DICOM or PNG",
+    ".img": "a raw .img has no header: it is read as the pair of a NIfTI header, or as a Zeiss cube with its own name "
+    "and size",
+    ".e2e": "named .e2e, but its content is not that of a Heidelberg file: export it as DICOM or PNG",
+    ".fda": "named .fda, but its content is not that of a Topcon file: export it as DICOM or PNG",
+    ".fds": "named .fds, but its content is not that of a Topcon file: export it as DICOM or PNG",
 }
 _IMAGE_ENDINGS = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _LEFTOVERS = {".ds_store", "thumbs.db", "desktop.ini"}

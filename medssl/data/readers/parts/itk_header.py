@@ -15,6 +15,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from medssl.errors import DataError
 
 _LONGEST = 1 << 20  # bytes of a header
+_OTHERS = {"bzip2", "bz2", "ascii", "text", "txt", "hex"}
+_FEW = re.compile(r"\d{1,3}")
 _MM = {"mm": 1.0, "millimeter": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001, "micron": 0.001}
 _SPACES = {"right-anterior-superior", "left-anterior-superior", "left-posterior-superior", "ras", "las", "lps"}
 _SPATIAL = {"domain", "space", "???"}
@@ -143,7 +145,8 @@ def _nrrd(path: Path, head: bytes) -> Header:
         raise DataError("The NRRD header has no end and names no data file", where=path)
     encoding = fields.get("encoding", "").lower()
     if encoding not in _RAW | _GZIP:
-        raise DataError(f"NRRD encoding '{encoding}' is not supported, only raw and gzip are", where=path)
+        named = f"NRRD encoding '{encoding}'" if encoding in _OTHERS else "This NRRD encoding"
+        raise DataError(f"{named} is not supported, only raw and gzip are", where=path)
     skip = int(_number(fields.get("byte skip", fields.get("byteskip", "0"))))
     start = len(text) + len(attached) if name is None else 0
     spacing, unit, remarks = _nrrd_spacing(fields)
@@ -213,14 +216,17 @@ def _check_meta_image(fields: dict[str, str], text: bytes, path: Path) -> None:
     """Refuse what MetaIO would not survive: it copies lines and lists of numbers into arrays of fixed length."""
     axes = fields.get("NDims", "")
     if axes not in ("2", "3"):
-        raise DataError(f"The MetaImage has '{axes[:20]}' axes, only 2 and 3 are supported", where=path)
+        raise DataError(
+            f"The MetaImage has {axes if _FEW.fullmatch(axes) else 'no number of'} axes, only 2 and 3 are supported",
+            where=path,
+        )
     seen = set()
-    for line in text.decode("latin-1").split("\n"):
+    for number, line in enumerate(text.decode("latin-1").split("\n"), start=1):
         key, sign, _ = re.split(r"([=:]|$)", line.strip(), maxsplit=1)
         key = key.strip().lower()
         longest = _LONGEST_LINE if key.isalpha() else _LONGEST_FOREIGN_LINE
         if line.strip() and (not sign or key in seen or len(line) > longest):
-            said = f"'{line.strip()[:30]}': it is no field, there twice, or longer than {longest}"
+            said = f"line {number}: it is no field, there twice, or longer than {longest}"
             raise DataError(f"The MetaImage header has a line that cannot be used, {said}", where=path)
         seen.add(key)
     for key, power in _LISTS.items():
@@ -250,11 +256,11 @@ def _beside(path: Path, name: str) -> Path:
     if any(kind.is_absolute() or kind.drive or ".." in kind.parts for kind in kinds) or name.startswith(
         ("\\", "-", "~")
     ):
-        raise DataError(f"The header names a data file outside its own folder: '{name}'", where=path)
+        raise DataError("The header names a data file outside its own folder", where=path)
     if "%" in name or name.split()[:1] == ["LIST"]:
         raise DataError("Voxels in several data files are not supported", where=path, fix="Convert it to one file")
     if not (path.parent / name).is_file():
-        raise DataError(f"The data file that the header names is not there: '{name}'", where=path)
+        raise DataError("The data file that the header names is not there", where=path)
     return path.parent / name
 
 
@@ -263,7 +269,7 @@ def _unit(words: set[str], stated: bool) -> tuple[float, list[str]]:
         return 1.0, ["the header names no unit of length: taken as mm"] if stated else []
     if len(words) == 1 and next(iter(words)) in _MM:
         return _MM[words.pop()], []
-    return math.nan, [f"unit of length '{', '.join(sorted(words))}' is not known: spacing unknown"]
+    return math.nan, ["the unit of length is not known here: spacing unknown"]
 
 
 def _number(text: str) -> float:
