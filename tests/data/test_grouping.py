@@ -226,6 +226,17 @@ def test_slices_that_changed_after_the_scan_are_refused(tmp_path):
         read_image(found, volumes(found)[0])
 
 
+@pytest.mark.parametrize("word", ["MOSAIC", "VFRAME"])
+def test_mosaics_are_no_slices_and_say_so(tmp_path, word):
+    """Each is a sheet of slices: their corners, which even step evenly, are those of the sheets."""
+    for number in range(3):
+        place = (0, 0, 2 * number)
+        write_slice(tmp_path / f"{number}", place, ImageType=["ORIGINAL", "PRIMARY", "M", word])
+    table = scan([tmp_path]).usable().table
+    assert table["ndim"].tolist() == [2, 2, 2]
+    assert table["remarks"].str.contains("a mosaic: many slices side by side").all()
+
+
 def test_series_of_real_scanners(real_data):
     found = scan([real_data / "dicom-samples"])
     stacks = {row["path"]: row for row in volumes(found) if isinstance(row["planes"], str)}

@@ -1,10 +1,19 @@
 import json
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    generate_uid,
+)
 
 from medssl.data.readers import dicom, read_file, read_image
 from medssl.data.scan import scan
@@ -163,6 +172,119 @@ def test_b_scans_are_rows_of_their_own(tmp_path):
         assert image.spacing_mm == (0.004, 0.012)
     with pytest.raises(DataError, match="no frame 3"):
         dicom.read(path, 3)
+
+
+def test_a_deflated_file_is_read(tmp_path):
+    stored = np.arange(12, dtype=np.uint16).reshape(3, 4) * 100
+    dataset = pydicom.dcmread(write(tmp_path / "plain", stored, RescaleSlope=2, RescaleIntercept=-7))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "deflated", enforce_file_format=True)
+    assert dicom.describe(tmp_path / "deflated")[0]["status"] == "ok"
+    np.testing.assert_array_equal(dicom.read(tmp_path / "deflated").array[0], 2 * stored.astype(int) - 7)
+
+
+def test_a_file_that_is_implicit_whatever_its_syntax_says(tmp_path):
+    """The header says JPEG, which is always explicit; the data set is implicit, as some converters write it."""
+    stored = np.random.default_rng(0).integers(0, 255, (16, 16), dtype=np.uint8)
+    dataset = pydicom.dcmread(write(tmp_path / "plain", stored))
+    dataset.PixelData = encapsulate([imagecodecs.jpeg8_encode(stored, lossless=True)])
+    dataset["PixelData"].is_undefined_length = True
+    meta, path = dataset.file_meta, tmp_path / "x"
+    meta.TransferSyntaxUID = JPEGLosslessSV1
+    del dataset.file_meta, dataset.preamble
+    pydicom.dcmwrite(tmp_path / "bare", dataset, implicit_vr=True, little_endian=True)
+    with path.open("wb") as handle:
+        handle.write(bytes(128) + b"DICM")
+        write_file_meta_info(handle, meta, enforce_standard=False)
+        handle.write((tmp_path / "bare").read_bytes())
+    assert dicom.describe(path)[0]["status"] == "ok"
+    np.testing.assert_array_equal(dicom.read(path).array[0], stored)
+    path.write_bytes(path.read_bytes()[:-60])
+    assert "truncated" in dicom.describe(path)[0]["reason"]
+
+
+def test_a_bare_big_endian_file_is_read(tmp_path):
+    stored = np.arange(12, dtype=np.uint16).reshape(3, 4) * 100
+    dataset = pydicom.dcmread(write(tmp_path / "plain", stored, PixelSpacing=[0.7, 0.5]))
+    dataset["PixelData"].value = stored.astype(">u2").tobytes()
+    del dataset.file_meta, dataset.preamble
+    pydicom.dcmwrite(tmp_path / "x", dataset, implicit_vr=False, little_endian=False, force_encoding=True)
+    assert (tmp_path / "x").read_bytes()[:2] == b"\0\x08"
+    row = scan([tmp_path / "x"]).table.iloc[0]
+    assert (row["status"], row["row_spacing_mm"], row["remarks"]) == (
+        "ok", 0.7, "no preamble and no file meta information",
+    )  # fmt: skip
+    np.testing.assert_array_equal(read_file(tmp_path / "x").array[0], stored)
+
+
+def enhanced(path, order, step=2.5):
+    """Write frames of one orientation in the given order, each with a rescale of its own; return real values."""
+    stored = np.random.default_rng(1).integers(0, 4000, (len(order), 4, 5), dtype=np.uint16)
+    measures, orientation, shared, frames = Dataset(), Dataset(), Dataset(), []
+    measures.PixelSpacing, measures.SliceThickness = [0.7, 0.5], 9
+    orientation.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    for place in order:
+        frame, position, values = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = [10 - step * place, 20, 30]
+        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = place + 1, -10 * place, "US"
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [values]
+        frames.append(frame)
+    sequences = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": frames}
+    write(path, stored, SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1", Modality="MR", **sequences)
+    return np.stack([stored[order.index(k)].astype(float) * (k + 1) - 10 * k for k in range(len(order))])
+
+
+def test_frames_are_sorted_along_their_normal_as_slices_of_files_are(tmp_path):
+    real = enhanced(tmp_path / "x", [2, 0, 3, 1])
+    image = dicom.read(tmp_path / "x")
+    np.testing.assert_array_equal(image.array[0], real)  # the normal of these planes is -x: places grow along it
+    expected = [[2.5, 0, 0, -10], [0, 0, -0.5, -20], [0, -0.7, 0, 30], [0, 0, 0, 1]]
+    np.testing.assert_allclose(image.affine, expected, atol=1e-9)
+    assert image.spacing_mm == pytest.approx((2.5, 0.7, 0.5))
+
+
+def test_a_lost_end_of_the_frames_costs_no_frame(tmp_path):
+    """The closing delimiter of compressed frames is cut off; every frame is there."""
+    frames = np.random.default_rng(0).integers(0, 255, (3, 8, 8), dtype=np.uint8)
+    ultrasound = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.3.1", "Modality": "US"}
+    dataset = pydicom.dcmread(write(tmp_path / "plain", frames, **ultrasound))
+    dataset.PixelData = encapsulate([imagecodecs.jpeg8_encode(frame, lossless=True) for frame in frames])
+    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(tmp_path / "x", enforce_file_format=True)
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:-8])
+    assert len(dicom.describe(tmp_path / "x")) == 3
+    for number in range(3):
+        np.testing.assert_array_equal(dicom.read(tmp_path / "x", number).array[0], frames[number])
+
+
+def test_an_identifier_that_is_a_hash_is_kept_in_silence(tmp_path):
+    """Some anonymisers write hexadecimal UIDs; pydicom warns of them, and warnings are errors in this suite."""
+    with pydicom.config.disable_value_validation():
+        path = write(tmp_path / "x", np.zeros((8, 8), np.uint8), SeriesInstanceUID="05fa52f0e599f17b8186ff18fcdf2b")
+    (row,) = dicom.describe(path)
+    assert (row["status"], row["series_id"]) == ("ok", "05fa52f0e599f17b8186ff18fcdf2b")
+    dicom.read(path)
+
+
+def test_values_at_the_upper_end_of_their_cells_are_refused(tmp_path):
+    """pydicom and GDCM would read 320 where DCMTK reads 20: a header that breaks the standard is no ground to guess."""
+    stored = (np.arange(12, dtype=np.uint16).reshape(3, 4) * 20) << 4
+    path = write(tmp_path / "x", stored, BitsStored=12, HighBit=15)
+    assert "HighBit is 15 for 12 stored bits" in dicom.describe(path)[0]["reason"]
+    with pytest.raises(DataError, match="HighBit is 15 for 12 stored bits"):
+        dicom.read(path)
+
+
+def test_the_reason_of_a_decoder_is_told(tmp_path):
+    dataset = pydicom.dcmread(write(tmp_path / "plain", np.zeros((8, 8), np.uint8)))
+    dataset.PixelData = encapsulate([b"\xff\x4f\xff\x51" + bytes(60)])
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(tmp_path / "x", enforce_file_format=True)
+    with pytest.raises(DataError, match=r"1\.2\.840\.10008\.1\.2\.4\.90.*: imagecodecs: .*failed"):
+        dicom.read(tmp_path / "x")
 
 
 @pytest.mark.parametrize("spacing", [[0, 0.5], [-1, 1], ["nan", 1]])

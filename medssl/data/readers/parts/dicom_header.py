@@ -46,13 +46,16 @@ def looks_like_dicom(head: bytes) -> bool:
 
 
 def is_bare(head: bytes) -> bool:
-    """Return whether the first bytes are a data set without preamble."""
+    """Return whether the first bytes are a data set without preamble, in either byte order."""
     if len(head) < 16 or head[128:132] == b"DICM":
         return False
+    explicit = head[4:6] in _VRS
     group, element = struct.unpack("<HH", head[:4])
     length = int.from_bytes(head[4:8], "little")
-    explicit = head[4:6] in _VRS
-    return group in (2, 8) and element <= 0x0070 and (explicit or (length % 2 == 0 and length <= 128))
+    if group in (2, 8):
+        return element <= 0x0070 and (explicit or (length % 2 == 0 and length <= 128))
+    group, element = struct.unpack(">HH", head[:4])
+    return group in (2, 8) and element <= 0x0070 and explicit  # big endian is always explicit
 
 
 def open_header(path: Path) -> Header:
@@ -135,6 +138,17 @@ def word(value: object) -> str | None:
     return text or None
 
 
+def misplaced(dataset: Dataset) -> str | None:
+    """Return why it is uncertain where values lie in their cells, or None; a code stream says it itself.
+
+    The standard wants them at the lower end. Where a header says otherwise (ACR-NEMA did), readers differ.
+    """
+    stored, high = integer(dataset.get("BitsStored")), integer(dataset.get("HighBit"))
+    if stored is None or high is None or high == stored - 1 or syntax(dataset).is_encapsulated:
+        return None
+    return f"HighBit is {high} for {stored} stored bits: where values lie in their cells is uncertain"
+
+
 def named(code: uid.UID) -> str:
     """Return a transfer syntax by number and name; one that the standard does not know could name anything."""
     return f"transfer syntax {code} ({code.name})" if code.name != code else "a transfer syntax of no standard"
@@ -146,4 +160,8 @@ def _pixels_at(handle: io.BufferedReader, dataset: Dataset, position: int) -> in
     handle.seek(position)
     tag = handle.read(4)
     order = "<" if dataset.original_encoding[1] in (True, None) else ">"
-    return position if len(tag) == 4 and struct.unpack(order + "HH", tag) in PIXEL_TAGS else None
+    if len(tag) < 4 or struct.unpack(order + "HH", tag) not in PIXEL_TAGS:
+        return None
+    if dataset.original_encoding[0] is False and handle.read(2) not in _VRS:  # implicit, whatever its syntax says
+        dataset.set_original_encoding(True, dataset.original_encoding[1])
+    return position

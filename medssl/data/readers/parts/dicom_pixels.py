@@ -1,7 +1,7 @@
 """Pixels of a DICOM object in real units.
 
-Single frames are decoded by pydicom. Multi-frame objects go through highdicom, which applies each frame's own
-rescale, sorts frames by position and knows their affine; where it refuses a single frame, pydicom reads that one.
+Single frames are decoded by pydicom. Those of multi-frame objects go through highdicom, which applies each frame's own
+rescale; where it refuses one, pydicom reads it. Volumes, of one file or of several, are put together here.
 Photometric interpretation MONOCHROME1 (low values are bright) is inverted within the range of the stored bits.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut
+from pydicom.pixels import apply_modality_lut
 
 from medssl.data.image import Image
 from medssl.data.readers.parts.colour import channels_first
@@ -24,14 +24,16 @@ from medssl.data.readers.parts.dicom_header import (
     frame_count,
     group_item,
     integer,
+    misplaced,
     named,
     syntax,
     word,
 )
+from medssl.data.readers.parts.dicom_palette import coloured
 from medssl.data.readers.parts.dicom_rows import spacing_of
 from medssl.data.readers.parts.dicom_source import Source, open_source
 from medssl.data.readers.parts.dicom_stored import stored
-from medssl.data.readers.parts.planes import affine, plane_of, steps, tilted
+from medssl.data.readers.parts.planes import Steps, affine, plane_of, steps, tilted
 from medssl.data.readers.parts.said import said
 from medssl.data.readers.parts.suv import Uptake, uptake
 from medssl.errors import DataError
@@ -77,6 +79,8 @@ def read_plane(path: Path, frame: int | None) -> Image:
             warnings.simplefilter("ignore")
             rescale, spacing, remark, plain = _facts(str(path), _stamp(path), (frame or 0) if own_groups else 0)
             values, decoder = _plane_values(path, dataset, frame or 0, plain=plain or frames == 1)
+    except DataError:
+        raise
     except Exception as error:  # decoders raise anything on foreign bytes
         raise _cannot_decode(path, dataset, error, frame) from error
     as_stored = decoder == "pydicom" and values.ndim == 2 and "ModalityLUTSequence" not in dataset
@@ -91,32 +95,26 @@ def read_plane(path: Path, frame: int | None) -> Image:
 
 
 def read_volume(path: Path) -> Image:
-    """Return a volume, (1, slices, rows, columns) float32, with its affine in RAS mm.
+    """Return a volume, (1, slices, rows, columns), sorted along its normal, with its affine in RAS mm.
 
     Raises:
-        DataError: Its frames are no regular stack, or it cannot be decoded.
+        DataError: Its frames are no regular stack, or one cannot be decoded.
     """
     dataset = header_of(path)
     found = layout(dataset)
     if found.kind != "volume":
         why = found.remark or "its frames are images of their own"
         raise DataError(f"This object is not one volume: {why}", where=path, fix="Read it frame by frame")
-    try:
-        with warnings.catch_warnings(), _ONE_AT_A_TIME:
-            warnings.simplefilter("ignore")
-            opened = _open_lazily(str(path), _stamp(path))
-            volume = opened.get_volume(dtype=np.float32, apply_presentation_lut=False, apply_icc_profile=False)
-    except Exception as error:  # decoders raise anything on foreign bytes
-        raise _cannot_decode(path, dataset, error, None) from error
-    rescale = rescale_of(dataset, 0)
-    provenance = _provenance(path, dataset, None, "highdicom", rescale)
-    array = _invert_if_needed(np.asarray(volume.array)[None], dataset, rescale, provenance)
-    spacing = tuple(float(s) for s in volume.spacing)
-    told, known = uptake_of(dataset, rescale), not provenance["inverted"]
-    remarks, scales = [told.remark] if told.remark else [], told.scales if known else {}
-    return Image(
-        array, spacing, _LPS_TO_RAS @ volume.affine, told.units if known else None, provenance, remarks, scales
-    )
+    places = [group_item(dataset, frame, "PlanePositionSequence") for frame in range(frame_count(dataset))]
+    positions = np.array([[float(x) for x in place.ImagePositionPatient] for place in places if place is not None])
+    turned = group_item(dataset, 0, "PlaneOrientationSequence")
+    assert turned is not None  # noqa: S101 (`layout` has looked)
+    orientation = np.array([float(x) for x in turned.ImageOrientationPatient])
+    stepped = steps(positions, orientation)
+    slices = [read_plane(path, int(frame)) for frame in stepped.order]
+    if slices[0].spacing_mm is None:
+        raise DataError("This volume has no spacing", where=path, fix="Read it frame by frame")
+    return _stacked(slices, positions[stepped.order[0]], orientation, stepped, {"frame": None})
 
 
 def read_stack(paths: Sequence[Path]) -> Image:
@@ -136,15 +134,32 @@ def read_stack(paths: Sequence[Path]) -> Image:
         if place is None or image.spacing_mm is None or image.array.shape != slices[0].array.shape:
             raise DataError("This slice does not fit to the others of its volume", where=path, fix="Scan again")
         places.append(place)
-    found = steps(np.array([place.position for place in places]), np.array(places[0].orientation))
+    orientation = np.array(places[0].orientation)
+    found = steps(np.array([place.position for place in places]), orientation)
     if found.problem or not np.array_equal(found.order, np.arange(len(paths))):
         why = found.problem or "have changed their order"
         raise DataError(f"The slices of this volume {why}", where=paths[0].parent, fix="Scan the folder again")
+    about = {"slices": len(slices), "last": str(paths[-1])}
+    return _stacked(slices, np.array(places[0].position), orientation, found, about)
+
+
+def _stacked(
+    slices: list[Image], corner: np.ndarray, orientation: np.ndarray, found: Steps, about: dict[str, Any]
+) -> Image:
+    """Return sorted slices (1, rows, columns) as one volume in a type that holds all of them, float32 at the widest.
+
+    Args:
+        slices: Along the normal.
+        corner: Position of the first, (3,) mm LPS.
+        orientation: (6,) direction cosines.
+        found: How they step.
+        about: What the provenance of the volume says over that of its first slice.
+    """
     first, spacing = slices[0], slices[0].spacing_mm
-    assert spacing is not None  # noqa: S101 (looked at above)
-    array = np.stack([image.array for image in slices], axis=1)  # of a type that holds all of them
+    assert spacing is not None  # noqa: S101 (both callers have looked)
+    array = np.stack([image.array for image in slices], axis=1)
     array = array.astype(np.float32) if array.dtype == np.float64 else array
-    matrix = affine(np.array(places[0].position), np.array(places[0].orientation), found.step, (spacing[0], spacing[1]))
+    matrix = affine(corner, orientation, found.step, (spacing[0], spacing[1]))
     remarks = list(dict.fromkeys(remark for image in slices for remark in image.remarks))
     if not found.along_normal:
         remarks.append(tilted(found))
@@ -153,7 +168,7 @@ def read_stack(paths: Sequence[Path]) -> Image:
         (found.length, *spacing),
         _LPS_TO_RAS @ matrix,
         first.units if len({image.units for image in slices}) == 1 else None,
-        {**first.provenance, "slices": len(slices), "last": str(paths[-1])},
+        {**first.provenance, **about},
         remarks,
         _common([image.scales for image in slices], remarks),
     )
@@ -196,14 +211,14 @@ def rescale_of(dataset: Dataset, frame: int) -> Rescale:
 
 def _plane_values(path: Path, dataset: Dataset, frame: int, *, plain: bool) -> tuple[np.ndarray, str]:
     """Return (rows, columns[, 3]) and who made them: "highdicom" has rescaled them, "pydicom" gives what is stored."""
-    if not plain:
+    if not plain and dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
         try:
             with _ONE_AT_A_TIME:
                 opened = _open_lazily(str(path), _stamp(path))
                 plane = opened.get_frame(frame + 1, apply_presentation_lut=False, apply_icc_profile=False)
             return plane, "highdicom"
-        except (KeyError, AttributeError, ValueError, TypeError):
-            pass  # refused over its header; the pixels may be sound
+        except (KeyError, AttributeError, ValueError, TypeError, OSError, EOFError):
+            pass  # refused over its header or its end; the pixels may be sound
     return _looked_up(stored(_source(str(path), _stamp(path)), frame), dataset), "pydicom"
 
 
@@ -219,8 +234,7 @@ def _plain(dataset: Dataset, frame: int) -> bool:
 def _looked_up(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Return stored values through the tables of the header; without any, as they are."""
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        colour = apply_color_lut(values, dataset)
-        return (colour // 257).astype(np.uint8) if colour.dtype == np.uint16 else colour
+        return coloured(values, dataset)
     return apply_modality_lut(values, dataset) if "ModalityLUTSequence" in dataset else values
 
 
@@ -340,6 +354,9 @@ def _source(path: str, _stamp: tuple[int, int]) -> Source:
 def _facts(path: str, stamp: tuple[int, int], frame: int) -> tuple[Rescale, Any, str | None, bool]:
     """Return rescale, spacing, a remark on the spacing, and whether the values of a frame are plain."""
     dataset = _source(path, stamp).dataset
+    problem = misplaced(dataset)
+    if problem:
+        raise DataError(problem[0].upper() + problem[1:], where=path)
     return rescale_of(dataset, frame), *spacing_of(dataset, frame), _plain(dataset, frame)
 
 

@@ -17,6 +17,7 @@ from medssl.data.readers.parts.dicom_header import (
     frame_count,
     group_item,
     integer,
+    misplaced,
     named,
     open_header,
     sop_class,
@@ -65,7 +66,7 @@ def rows_of(path: Path, header: Header) -> list[dict[str, Any]]:
     found = layout(dataset)
     if found.kind == "frames":
         return [_described(header, found, rows, frame) for frame in range(frame_count(dataset))]
-    plane = plane_of(dataset) if found.kind == "image" else None
+    plane = plane_of(dataset) if found.kind == "image" and not _is_mosaic(dataset) else None
     return [_described(header, found, rows, None) | ({"plane": plane} if plane else {})]
 
 
@@ -154,7 +155,7 @@ def _why_unreadable(path: Path, header: Header) -> str | None:
         return "the header gives no rows and columns"
     if sop_class(dataset) == _WHOLE_SLIDE:
         return "whole-slide microscopy is not supported yet"
-    return _no_decoder(syntax(dataset)) or pixels_missing(path, header)
+    return _no_decoder(syntax(dataset)) or misplaced(dataset) or pixels_missing(path, header)
 
 
 def _no_decoder(code: uid.UID) -> str | None:
@@ -178,6 +179,8 @@ def _described(header: Header, found: Layout, identity: dict[str, Any], frame: i
         remarks.append("PhotometricInterpretation is no word of the standard")
     if photometric == "MONOCHROME1":
         remarks.append("MONOCHROME1: inverted on reading")
+    if _is_mosaic(dataset):
+        remarks.append("a mosaic: many slices side by side in one picture, not taken apart")
     return identity | {
         "frame": frame,
         "status": "ok",
@@ -194,6 +197,12 @@ def _described(header: Header, found: Layout, identity: dict[str, Any], frame: i
         "laterality": _laterality(dataset, frame),
         "remarks": remarks,
     }
+
+
+def _is_mosaic(dataset: Dataset) -> bool:
+    """Return whether the picture is a contact sheet of slices, as Siemens (MOSAIC) and UIH (VFRAME) name it."""
+    kinds = dataset.get("ImageType") or ()
+    return not {"MOSAIC", "VFRAME"}.isdisjoint([kinds] if isinstance(kinds, str) else kinds)
 
 
 def _laterality(dataset: Dataset, frame: int | None) -> str | None:

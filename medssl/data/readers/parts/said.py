@@ -23,7 +23,8 @@ _WORDS = frozenset(
     segment segments sequence shape short should size sizes small start starting stream string strip supported syntax
     tag than that the there this tiff tile to too transfer truncated type unable unexpected unknown unpack
     unrecognized unsupported until used using valid value values version when while whole width with within without
-    would writing wrong xy zero zip zlib
+    would writing wrong xy zero zip zlib available entries exceptions followed has imagecodecs pillow plugins pyjpegls
+    raised table were
     """.split()  # noqa: SIM905 (a list of words is read as words)
 )
 
@@ -31,12 +32,15 @@ _WORDS = frozenset(
 def said(error: BaseException) -> str:
     """Return the first line of an error's text with what it quotes left out, or the error's kind where little is left.
 
+    Where that line only introduces what others say (it ends in a colon), the last of them is told.
+
     Example:
         >>> said(ValueError("could not convert string to float: 'Doe^Jane'"))
         'could not convert string to float: …'
     """
-    lines = str(error).strip().splitlines()
-    return plain(lines[0]) if lines and re.search(r"[a-z]{2}", plain(lines[0])) else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    line = plain(lines[-1] if lines[0].endswith(":") else lines[0])
+    return line if re.search(r"[a-z]{2}", line) else type(error).__name__
 
 
 def plain(text: str) -> str:
