@@ -1,6 +1,7 @@
 """One DIMSE association with a PACS: addresses, time-outs, TLS, and what each way of failing means."""
 
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,11 +112,11 @@ def associated(
         DataError: The peer refuses us for good.
         PassingError: It cannot be reached, or refuses for now.
     """
-    entity = pynetdicom().AE(ae_title=aet)
+    entity, opened = pynetdicom().AE(ae_title=aet), (pynetdicom().evt.EVT_CONN_OPEN, send_at_once)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout
     association = entity.associate(
         peer.host, peer.port, contexts=contexts, ae_title=peer.aet, max_pdu=_MAX_PDU, ext_neg=roles,
-        evt_handlers=handlers, tls_args=(tls.context(), peer.host) if tls else None,
+        evt_handlers=[opened, *(handlers or [])], tls_args=(tls.context(), peer.host) if tls else None,
     )  # fmt: skip
     if not association.is_established:
         raise _refusal(association, peer, aet)
@@ -135,8 +136,17 @@ def answered(status: Dataset, what: str, peer: Peer) -> int:
         PassingError: None came in time.
     """
     if "Status" not in status:
-        raise PassingError(f"The PACS did not answer a {what} in time, or ended the connection", where=str(peer))
+        said = f"The PACS did not answer a {what} in time, or ended the connection"
+        fix = "Repeat the command to go on, or ask whether our AE title may do this there"
+        raise PassingError(said, where=str(peer), fix=fix)
     return int(status.Status)
+
+
+def send_at_once(event: Any) -> None:
+    """Have small messages of a new connection sent at once, not held back for 40 ms in case more follow."""
+    connection = event.assoc.dul.socket.socket
+    if connection is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _refusal(association: Any, peer: Peer, aet: str) -> MedsslError:

@@ -1,5 +1,6 @@
 """A PACS asked by DIMSE: C-ECHO, C-FIND in the study root, and C-GET or C-MOVE."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -49,11 +50,11 @@ class Dimse:
         """Yield the series of the studies that meet the keys, study by study."""
         with self._associated([pynetdicom().build_context(_FIND)]) as association:
             for study in list(self._find(association, "STUDY", {"StudyInstanceUID": ""}, _OF_STUDY, keys)):
-                key = {"StudyInstanceUID": str(study.get("StudyInstanceUID", ""))}
+                key = {"StudyInstanceUID": _text(study, "StudyInstanceUID")}
                 if not is_uid(key["StudyInstanceUID"]):
                     continue
                 for found in self._find(association, "SERIES", {"SeriesInstanceUID": ""}, _OF_SERIES, key):
-                    if is_uid(str(found.get("SeriesInstanceUID", ""))):
+                    if is_uid(_text(found, "SeriesInstanceUID")):
                         yield described(study, found)
 
     def instances(self, series: Series) -> dict[str, str]:
@@ -61,7 +62,7 @@ class Dimse:
         keys = {"StudyInstanceUID": series.study, "SeriesInstanceUID": series.series}
         with self._associated([pynetdicom().build_context(_FIND)]) as association:
             found = list(self._find(association, "IMAGE", {"SOPInstanceUID": ""}, ("SOPClassUID",), keys))
-        uids = {str(one.get("SOPInstanceUID", "")): str(one.get("SOPClassUID", "")) for one in found}
+        uids = {_text(one, "SOPInstanceUID"): _text(one, "SOPClassUID") for one in found}
         return {uid: kind for uid, kind in uids.items() if is_uid(uid)}
 
     def fetch(self, series: Series, only: list[str] | None, kinds: Iterable[str], landing: Landing) -> None:
@@ -159,7 +160,9 @@ def described(study: Dataset, found: Dataset) -> Series:
 
 
 def _text(dataset: Dataset, name: str) -> str:
-    value = dataset.get(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a value that breaks the standard; the text would hold it
+        value = dataset.get(name)
     return "" if value is None else str(value).strip()
 
 
@@ -175,8 +178,10 @@ def _asked(series: Series, only: list[str] | None) -> Iterator[Dataset]:
 def _dataset(level: str, keys: dict[str, str]) -> Dataset:
     dataset = Dataset()
     dataset.QueryRetrieveLevel = level
-    for name, value in keys.items():
-        setattr(dataset, name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, value in keys.items():
+            setattr(dataset, name, value)
     if not all(value.isascii() for value in keys.values()):
         dataset.SpecificCharacterSet = "ISO_IR 192"
     return dataset

@@ -5,9 +5,10 @@ import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pydicom import uid
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.tag import BaseTag
 
@@ -56,8 +57,8 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as handle:
             handle.seek(begins)
             values = _identifiers(handle, syntax)
-    except (AttributeError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, struct.error, zlib.error,
-            OSError, RecursionError) as error:  # fmt: skip
+    except (InvalidDicomError, AttributeError, ValueError, TypeError, KeyError, EOFError, NotImplementedError,
+            struct.error, zlib.error, RecursionError) as error:  # fmt: skip
         raise DataError("What came is no DICOM file that can be parsed") from error
     for name, value in values.items():
         if not is_uid(value):
@@ -71,7 +72,13 @@ def _identifiers(handle: BinaryIO, syntax: uid.UID) -> dict[str, str]:
     if syntax == uid.DeflatedExplicitVRLittleEndian:
         source = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(handle.read(), _INFLATED))
     dataset = read_dataset(source, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=_past)
-    return {name: str(dataset.get(name, "")) for name in _TAGS}
+    return {name: _plain(dataset.get_item(tag)) for name, tag in _TAGS.items()}
+
+
+def _plain(element: Any) -> str:
+    """Return a value from its bytes: pydicom would convert it, and warn of a bad one in words that hold it."""
+    value = getattr(element, "value", None)
+    return value.rstrip(b"\0 ").decode("ascii", "replace") if isinstance(value, bytes) else ""
 
 
 def _past(tag: BaseTag, _vr: str | None, _length: int) -> bool:

@@ -15,7 +15,7 @@ from medssl.data.pacs.landing import Counts, Landing
 from medssl.data.pacs.trouble import PassingError, waiting
 from medssl.data.pacs.wanted import Series, Wanted
 from medssl.data.pacs.window import Limit, Window
-from medssl.errors import StoppedError, StorageError
+from medssl.errors import DataError, StoppedError, StorageError
 
 Progress = Callable[[str, dict[str, Any]], None]
 Made = TypeVar("Made")
@@ -120,8 +120,10 @@ def pull(
     Raises:
         StoppedError: It was told to stop, or the window closed; repeating goes on.
         StorageError: The PACS or the disk fails.
-        DataError: The PACS refuses.
+        DataError: There is nothing to fetch, or the PACS refuses.
     """
+    if not series:
+        raise DataError("The PACS has nothing that is wanted", fix="Ask for more; patient IDs may be case-sensitive there")
     work = _Pull(source, manners, progress)
     limits = Limit(manners.instances, sleep=manners.sleep), Limit(manners.megabytes, sleep=manners.sleep)
     landing = Landing(folder, *limits, why_stop=work.why_stop)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from medssl.data.pacs import contexts
-from medssl.data.pacs.association import Tls, check_aet
+from medssl.data.pacs.association import Tls, check_aet, send_at_once
 from medssl.data.pacs.extra import pynetdicom
 from medssl.data.pacs.landing import Landing
 from medssl.data.pacs.storing import OUT_OF_RESOURCES, Taker
@@ -93,6 +93,7 @@ class Receiver:
     def __enter__(self) -> "Receiver":
         evt = pynetdicom().evt
         handlers = [
+            (evt.EVT_CONN_OPEN, send_at_once),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_REJECTED, self._full),
             (evt.EVT_C_STORE, self._store),

@@ -47,6 +47,7 @@ class Taker:
         if self._ends and (self.trouble is not None or self.told_to_stop()):
             self.ended = True
             event.assoc.abort()
+            event.assoc.dimse_timeout = 0.01  # nothing is to be waited for any more
             return OUT_OF_RESOURCES
         with self._lock:
             self.busy += 1

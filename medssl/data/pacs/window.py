@@ -45,7 +45,7 @@ def parse_window(text: str) -> Window:
     found = re.fullmatch(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})", text.strip())
     try:
         h1, m1, h2, m2 = map(int, found.groups()) if found else (99, 0, 0, 0)
-        window = Window(clock(h1, m1), clock(h2, m2))
+        window = Window(clock(h1, m1), clock(0, 0) if (h2, m2) == (24, 0) else clock(h2, m2))
     except ValueError:
         raise SettingsError(f"Expected times like 22:00-06:00, but got '{text}'", where="--between") from None
     if window.start == window.end:

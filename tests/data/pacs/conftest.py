@@ -102,6 +102,15 @@ def archive(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch):
+    """Nothing waits for the platters: what survives a power cut cannot be tested here, and waiting takes a minute."""
+    from medssl import files
+
+    monkeypatch.setattr(files._disk, "sync", lambda handle: handle.flush())
+    monkeypatch.setattr(files._disk, "sync_folder", lambda folder: None)
+
+
 @pytest.fixture
 def quiet(monkeypatch):
     """No credentials or proxies of whoever runs the tests."""
@@ -109,3 +118,23 @@ def quiet(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.setenv("NETRC", "/nonexistent")
+
+
+@pytest.fixture
+def node(archive):
+    pytest.importorskip("pynetdicom", reason="the extra 'pacs' is not installed")
+    from .stand_ins import Node
+
+    made = Node(archive)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def web(archive, quiet):
+    pytest.importorskip("dicomweb_client", reason="the extra 'pacs' is not installed")
+    from .stand_ins import Web
+
+    made = Web(archive)
+    yield made
+    made.close()
