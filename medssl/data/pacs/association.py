@@ -3,6 +3,7 @@
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,18 @@ _REASONS = {
     3: ("does not know the calling AE title '{ours}'", "Have it entered there with this machine's address"),
     7: ("is not called '{theirs}'", "Ask its administrator for its AE title"),
 }
+_HANDSHAKE = 5.0  # seconds that a client may take over its part of a TLS handshake
 _MAX_PDU = 131_072  # bytes; what a PACS usually offers too, eight times the default of the library
+
+
+class _Prompt(ssl.SSLContext):
+    """A server's context whose handshakes end in time: pynetdicom makes them one after another while it accepts."""
+
+    def wrap_socket(self, sock: socket.socket, *given: Any, **named: Any) -> ssl.SSLSocket:
+        sock.settimeout(_HANDSHAKE)
+        wrapped = super().wrap_socket(sock, *given, **named)
+        wrapped.settimeout(None)
+        return wrapped
 
 
 class Peer(NamedTuple):
@@ -39,7 +51,8 @@ class Tls:
     """How a DIMSE connection is encrypted; the other side's certificate is always checked.
 
     Attributes:
-        ca: Certificates of the authorities that are believed, PEM; None for those of the system.
+        ca: Certificates of the authorities that are believed, PEM; None for those of the system. A server wants
+            certificates of its clients where it is given.
         certificate: Our own certificate, PEM.
         key: Its key, PEM; None where it stands in the same file.
     """
@@ -54,10 +67,10 @@ class Tls:
         Raises:
             SettingsError: A file is missing or holds something else.
         """
-        purpose = ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH
         try:
-            context = ssl.create_default_context(purpose, cafile=self.ca)
+            context = _Prompt(ssl.PROTOCOL_TLS_SERVER) if server else ssl.create_default_context(cafile=self.ca)
             if server and self.ca:
+                context.load_verify_locations(self.ca)
                 context.verify_mode = ssl.CERT_REQUIRED
             if self.certificate:
                 context.load_cert_chain(self.certificate, self.key)
@@ -126,6 +139,7 @@ def associated(
         association.abort()
         raise
     if association.is_established:
+        hold(association)
         association.release()
 
 
@@ -140,6 +154,19 @@ def answered(status: Dataset, what: str, peer: Peer) -> int:
         fix = "Repeat the command to go on, or ask whether our AE title may do this there"
         raise PassingError(said, where=str(peer), fix=fix)
     return int(status.Status)
+
+
+def hold(association: Any) -> None:
+    """Make an association's own thread stand still, before a request is sent on it.
+
+    pynetdicom lets that thread look for messages between requests, and stops it before the next one by a flag that
+    may still be up from the time before. Then it takes the first answer and throws it away: instances would be
+    missing from a list without a word (seen once in some hundred queries on a busy machine). So wait until it waits.
+    """
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    while association.is_alive() and not checkpoint._cond._waiters:
+        time.sleep(0.0005)
 
 
 def send_at_once(event: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from pydicom import Dataset
 
 from medssl.data.pacs import contexts
-from medssl.data.pacs.association import Peer, Tls, answered, associated
+from medssl.data.pacs.association import Peer, Tls, answered, associated, hold
 from medssl.data.pacs.extra import pynetdicom
 from medssl.data.pacs.header import is_uid
 from medssl.data.pacs.landing import Landing
@@ -44,6 +44,7 @@ class Dimse:
     def check(self) -> None:
         """Ask whether it is there (C-ECHO); see `associated` for what is raised."""
         with self._associated([pynetdicom().build_context(_VERIFICATION)]) as association:
+            hold(association)
             answered(association.send_c_echo(), "C-ECHO", self.peer)
 
     def series(self, keys: dict[str, str]) -> Iterator[Series]:
@@ -89,7 +90,9 @@ class Dimse:
             if not any(context.abstract_syntax == _GET for context in association.accepted_contexts):
                 raise DataError("The PACS offers no C-GET", where=str(self.peer), fix="Use C-MOVE: add --move PORT")
             for identifier in _asked(series, only):
-                self._transfer(association, association.send_c_get(identifier, _GET), "C-GET", taker, landing, _GET)
+                hold(association)
+                responses = association.send_c_get(identifier, _GET)
+                self._transfer(association, responses, "C-GET", taker, landing, _GET)
 
     def _move(self, series: Series, only: list[str] | None, landing: Landing) -> None:
         receiver = self.move_to
@@ -99,6 +102,7 @@ class Dimse:
             if not association.accepted_contexts:
                 raise DataError("The PACS offers no C-MOVE", where=str(self.peer), fix="Leave --move out to use C-GET")
             for identifier in _asked(series, only):
+                hold(association)
                 responses = association.send_c_move(identifier, receiver.aet, _MOVE)
                 self._transfer(association, responses, "C-MOVE", taker, landing, _MOVE)
 
@@ -128,6 +132,7 @@ class Dimse:
         self, association: Any, level: str, uid: dict[str, str], wanted: Iterable[str], keys: dict[str, str]
     ) -> Iterator[Dataset]:
         identifier = _dataset(level, {**uid, **dict.fromkeys(wanted, ""), **keys})
+        hold(association)
         for status, found in association.send_c_find(identifier, _FIND):
             code = answered(status, "C-FIND", self.peer)
             if code in _PENDING and found is not None:

@@ -160,7 +160,7 @@ class _Pull:
 
     def one(self, series: Series, landing: Landing, result: Result) -> None:
         """Fetch what is missing of a series, with tries as long as each brings something."""
-        kinds = self.patiently(lambda: self.source.instances(series))
+        kinds = self._listed(series)
         missing = self._missing(series, list(kinds), landing.folder)
         result.wanted += len(kinds)
         result.already += len(kinds) - len(missing)
@@ -178,6 +178,16 @@ class _Pull:
             missing, whole = left, False
             if error is not None:
                 self._wait(waiting(attempt, error.after), error.what)
+
+    def _listed(self, series: Series) -> dict[str, str]:
+        """Return what is in a series; where that is less than the PACS said before, it is asked again."""
+        kinds: dict[str, str] = {}
+        for _ in range(2):
+            kinds |= self.patiently(lambda: self.source.instances(series))
+            if len(kinds) >= (series.instances or 0):
+                return kinds
+        self.remark(f"the PACS said {series.instances} instances of a series, but lists {len(kinds)}")
+        return kinds
 
     def _try(
         self, series: Series, only: list[str] | None, kinds: dict[str, str], landing: Landing

@@ -1,6 +1,8 @@
 """A small archive of our own making, in several encodings, with words in it that must not be found elsewhere."""
 
+import gc
 import socket
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +111,15 @@ def unsynced(monkeypatch):
 
     monkeypatch.setattr(files._disk, "sync", lambda handle: handle.flush())
     monkeypatch.setattr(files._disk, "sync_folder", lambda folder: None)
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """pynetdicom leaves sockets that never got connected to the garbage collector, which warns of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 @pytest.fixture

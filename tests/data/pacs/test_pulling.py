@@ -252,6 +252,50 @@ def test_waiting_for_the_window_can_be_ended(web, tmp_path):
     assert web.asked == []
 
 
+def test_no_answer_is_lost_to_the_library_s_own_thread(node, monkeypatch):
+    import threading
+
+    import pynetdicom.association
+
+    class Slow(threading.Event):
+        """What a busy machine does: a thread that was woken goes on later."""
+
+        def wait(self, timeout=None):
+            woken = super().wait(timeout)
+            time.sleep(0.03)
+            return woken
+
+    class Later(pynetdicom.association.Association):
+        def __init__(self, *given):
+            super().__init__(*given)
+            self._reactor_checkpoint = Slow()
+            self._reactor_checkpoint.set()
+
+        def send_c_find(self, *given, **named):
+            responses = super().send_c_find(*given, **named)
+            time.sleep(0.06)
+            return responses
+
+    source = Dimse(Peer("NODE", "127.0.0.1", node.port), "MEDSSL", timeout=1)
+    series = find(source, Wanted(patients=("MRN-2",)), Manners(retries=0))
+    monkeypatch.setattr("pynetdicom.ae.Association", Later)
+    for _ in range(5):
+        assert len(source.instances(series[0])) == 5
+
+
+def test_a_shorter_list_than_was_promised_is_asked_for_again(node, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    source = Dimse(Peer("NODE", "127.0.0.1", node.port), "MEDSSL", timeout=5)
+    series = [replace(one, instances=99) for one in find(source, Wanted(modalities=("MR",)), Manners())]
+    said = []
+    node.asked.clear()
+    with held(tmp_path / "out") as folder:
+        pull(source, series, folder, Manners(), lambda kind, values: said.append(values.get("text")))
+    assert node.asked == ["find IMAGE", "find IMAGE", "get SERIES 4"]
+    assert "the PACS said 99 instances of a series, but lists 4" in said
+
+
 def test_nothing_wanted_is_said(source, tmp_path):
     with pytest.raises(DataError, match="nothing that is wanted"):
         fetched(source[0], tmp_path / "out", Wanted(patients=("nobody",)))

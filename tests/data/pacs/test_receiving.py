@@ -290,6 +290,16 @@ def test_tls_with_certificates_of_both_sides(paths, tmp_path, certificates):
     assert len(by_uid(tmp_path / "out")) == 2
 
 
+def test_a_client_that_keeps_silent_does_not_keep_others_out(paths, tmp_path, certificates, monkeypatch):
+    import socket
+
+    monkeypatch.setattr("medssl.data.pacs.association._HANDSHAKE", 0.3)
+    server = Tls(None, certificates / "localhost.pem", certificates / "localhost.key")
+    with listening(tmp_path / "out", tls=server) as receiver, socket.create_connection(("127.0.0.1", receiver.port)):
+        time.sleep(0.1)
+        assert send(receiver, paths[:1], tls=Tls(certificates / "ca.pem")) == [0]
+
+
 def test_certificates_that_cannot_be_used_are_said(tmp_path):
     (tmp_path / "no.pem").write_text("not a certificate")
     for tls in (Tls(tmp_path / "absent.pem"), Tls(tmp_path / "no.pem"), Tls(None, tmp_path / "no.pem")):
