@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from medssl.data.pacs.extra import load
+from medssl.data.pacs.extra import load, silence
 from medssl.data.pacs.header import is_uid
 from medssl.data.pacs.landing import Landing
 from medssl.data.pacs.multipart import parts
@@ -32,6 +32,7 @@ class DicomWeb:
         self.url, self._timeout, self._page = url, timeout, page
         self._session = session(ca)
         client = load("dicomweb_client")
+        silence("dicomweb_client", "retrying", "urllib3")
         self._client = client.DICOMwebClient(url, session=self._session, timeout=timeout, permissive_uid=True)
         self._client.set_http_retry_params(retry=False)  # tries are counted and spaced in one place, `pulling.py`
 

@@ -116,7 +116,11 @@ def held(root: Path, *, replace: bool = False) -> Iterator[Folder]:
             raise SettingsError("The folder has another layout than this version of medssl writes", where=root)
         for left in root.glob(".*.part"):  # a process that was killed; the folder is ours now
             left.unlink()
-        yield Folder(root, replace=replace)
+        try:
+            yield Folder(root, replace=replace)
+        finally:
+            if not any(path.is_dir() for path in root.iterdir()):  # nothing came: leave no trace
+                (root / MARK).unlink(missing_ok=True)
 
 
 def hashed(uid: str) -> str:

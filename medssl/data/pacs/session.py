@@ -57,10 +57,17 @@ def session(ca: Path | None = None) -> Any:
         raise SettingsError("There are no certificates here", where=ca, fix="Give a PEM file with --ca")
     made = load("requests").Session()
     made.headers.update({"User-Agent": f"medssl/{__version__}", "Accept-Encoding": "identity"})
-    made.verify = True if ca is None else str(ca)
+    if ca is not None:
+        _believe(made, ca)
     made.max_redirects = 0  # a redirect could lead to where nothing is encrypted
     made.auth = _credentials()
     return made
+
+
+def _believe(made: Any, ca: Path) -> None:
+    """Believe these authorities; `verify` alone would give way to REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE."""
+    merged = made.merge_environment_settings
+    made.merge_environment_settings = lambda url, proxies, stream, _, cert: merged(url, proxies, stream, str(ca), cert)
 
 
 def _credentials() -> Any:
