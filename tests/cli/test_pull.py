@@ -117,9 +117,10 @@ def started(*arguments):
 
 
 def store(port, paths, aet="SENDER", called="MEDSSL"):
+    from pydicom import dcmread
+
     from medssl.data.pacs.association import Peer, associated
     from medssl.data.pacs.extra import pynetdicom
-    from pydicom import dcmread
 
     heads = [dcmread(path, stop_before_pixels=True) for path in paths]
     offers = {(head.SOPClassUID, head.file_meta.TransferSyntaxUID) for head in heads}

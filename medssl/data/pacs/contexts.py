@@ -34,21 +34,30 @@ _USUAL = (
 )  # fmt: skip
 
 
-def accepted() -> list[Any]:
-    """Return the contexts that a storage SCP of ours accepts: every standard kind of object, every syntax we read."""
+def accepted(*, compressed_first: bool = False) -> list[Any]:
+    """Return the contexts that a storage SCP of ours accepts: every standard kind of object, every syntax we read.
+
+    Args:
+        compressed_first: Where a sender offers both in one context, take the compressed one.
+    """
     net = pynetdicom()
     kinds = [context.abstract_syntax for context in net.AllStoragePresentationContexts]
-    return [net.build_context(kind, list(SYNTAXES)) for kind in kinds]
+    compressed = [syntax for syntax in SYNTAXES if syntax not in _PLAIN]
+    order = [*compressed, *_PLAIN] if compressed_first else list(SYNTAXES)
+    return [net.build_context(kind, order) for kind in kinds]
 
 
-def offered(kinds: Iterable[str]) -> list[Any]:
+def offered(kinds: Iterable[str], only: str | None = None) -> list[Any]:
     """Return the contexts to offer for a C-GET of objects of some kinds; of the usual ones where none is known.
 
     Args:
         kinds: SOP class UIDs.
+        only: The one transfer syntax to offer; None for all, each in a context of its own as far as there is room.
     """
     net = pynetdicom()
     known = sorted({kind for kind in kinds if kind}) or _usual()
+    if only is not None:
+        return [net.build_context(kind, only) for kind in known[:_ROOM]]
     if len(known) * len(SYNTAXES) <= _ROOM:
         return [net.build_context(kind, syntax) for kind in known for syntax in SYNTAXES]
     compressed = [syntax for syntax in SYNTAXES if syntax not in _PLAIN]

@@ -1,6 +1,6 @@
 """A PACS asked by DICOMweb: QIDO-RS in pages, WADO-RS as stored, part by part to the disk."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class DicomWeb:
         self,
         series: Series,
         only: list[str] | None,
-        kinds: Iterable[str],  # noqa: ARG002  negotiated by DIMSE alone
+        kinds: dict[str, str],  # noqa: ARG002  negotiated by DIMSE alone
         landing: Landing,
     ) -> None:
         """Retrieve a series, or some instances of it, one after another.

@@ -22,7 +22,11 @@ _MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 _GET = "1.2.840.10008.5.1.4.1.2.2.3"
 _VERIFICATION = "1.2.840.10008.1.1"
 _PENDING = (0xFF00, 0xFF01)
-_BUSY = (0xA700, 0xA701, 0xA702)  # out of resources
+_DONE = 0
+_SOME_FAILED = (0xB000, 0xA702)  # some instances, or all, could not be sent
+_BUSY = (0xA700, 0xA701)  # out of resources
+_UNKNOWN_DESTINATION = 0xA801
+_PROBES = 2  # instances that a transfer syntax is tried with
 _PATIENCE = 10  # times the time-out: some archives answer a C-MOVE once, when all is sent
 _OF_STUDY = ("PatientID", "StudyDate", "StudyDescription", "AccessionNumber", "ModalitiesInStudy")
 _OF_SERIES = ("Modality", "SeriesDescription", "BodyPartExamined", "NumberOfSeriesRelatedInstances")
@@ -66,7 +70,7 @@ class Dimse:
         uids = {_text(one, "SOPInstanceUID"): _text(one, "SOPClassUID") for one in found}
         return {uid: kind for uid, kind in uids.items() if is_uid(uid)}
 
-    def fetch(self, series: Series, only: list[str] | None, kinds: Iterable[str], landing: Landing) -> None:
+    def fetch(self, series: Series, only: list[str] | None, kinds: dict[str, str], landing: Landing) -> None:
         """Have a series sent, or some instances of it, one after another.
 
         Raises:
@@ -74,29 +78,53 @@ class Dimse:
             DataError: It cannot do this at all.
             StoppedError: It was time to stop; what was complete is kept.
         """
-        if self.move_to is None:
-            self._get(series, only, kinds, landing)
-        else:
-            self._move(series, only, landing)
+        for turn in range(2 if self.move_to else 1 + len(contexts.SYNTAXES)):
+            if turn:  # not all could be sent
+                only = [uid for uid in only or kinds if not landing.folder.has(series.study, series.series, uid)]
+                landing.go_on()
+            sent = (
+                self._move(series, only, landing, turn)
+                if self.move_to
+                else self._get(series, only, kinds, landing, turn)
+            )
+            if sent:
+                return
 
-    def _get(self, series: Series, only: list[str] | None, kinds: Iterable[str], landing: Landing) -> None:
+    def _get(self, series: Series, only: list[str] | None, kinds: dict[str, str], landing: Landing, turn: int) -> bool:
+        """Ask by C-GET, and tell whether all could be sent.
+
+        Some archives (dcmqrscp) do not look for the context that fits a file, but take the first one of its kind, and
+        fail where they cannot convert. So what failed is asked for again with one syntax a turn.
+        """
         net = pynetdicom()
-        offers = contexts.offered(kinds)
+        offers = contexts.offered(kinds.values(), contexts.SYNTAXES[turn - 1] if turn else None)
         roles = [net.build_role(kind, scp_role=True) for kind in {str(offer.abstract_syntax) for offer in offers}]
         taker = Taker(landing, ends=True)
         handlers = [(net.evt.EVT_C_STORE, taker)]
-        offers = [net.build_context(_GET), *offers]
-        with self._associated(offers, roles=roles, handlers=handlers) as association:
-            if not any(context.abstract_syntax == _GET for context in association.accepted_contexts):
+        with self._associated([net.build_context(_GET), *offers], roles=roles, handlers=handlers) as association:
+            kept = {str(context.abstract_syntax) for context in association.accepted_contexts}
+            if _GET not in kept:
                 raise DataError("The PACS offers no C-GET", where=str(self.peer), fix="Use C-MOVE: add --move PORT")
-            for identifier in _asked(series, only):
+            failures = 0
+            for asked, identifier in enumerate(_asked(series, only) if len(kept) > 1 else ()):
                 hold(association)
                 responses = association.send_c_get(identifier, _GET)
-                self._transfer(association, responses, "C-GET", taker, landing, _GET)
+                failures += not self._sent(association, responses, "C-GET", taker, landing, _GET)
+                if turn and failures > asked and failures == _PROBES:
+                    break  # instances of a series are alike: this is not their syntax
+            return len(kept) > 1 and not failures
 
-    def _move(self, series: Series, only: list[str] | None, landing: Landing) -> None:
+    def _move(self, series: Series, only: list[str] | None, landing: Landing, turn: int) -> bool:
+        """Ask by C-MOVE, and tell whether all could be sent.
+
+        A sender may offer compressed and plain syntaxes in one context, fit to send in one of them alone; ours is the
+        choice, plain first, compressed in the second turn.
+        """
         receiver = self.move_to
         assert receiver is not None  # noqa: S101  for the type checker
+        receiver.prefer(compressed=turn == 1)
+        before = landing.counts.new
+        failures = 0
         with receiver.lands(landing) as taker, self._associated([pynetdicom().build_context(_MOVE)]) as association:
             association.dimse_timeout = _PATIENCE * self.timeout
             if not association.accepted_contexts:
@@ -104,12 +132,17 @@ class Dimse:
             for identifier in _asked(series, only):
                 hold(association)
                 responses = association.send_c_move(identifier, receiver.aet, _MOVE)
-                self._transfer(association, responses, "C-MOVE", taker, landing, _MOVE)
+                failures += not self._sent(association, responses, "C-MOVE", taker, landing, _MOVE)
+        if turn and failures and landing.counts.new == before and receiver.last is None:
+            fix = f"See that it reaches port {receiver.port} of this machine"
+            raise PassingError("The PACS sent nothing to us", where=str(self.peer), fix=fix)
+        return not failures
 
-    def _transfer(
-        self, association: Any, responses: Any, what: str, taker: Taker, landing: Landing, model: str
-    ) -> None:
-        """Follow the answers to one request to the last; on trouble or when it is time to stop, the PACS is told."""
+    def _sent(self, association: Any, responses: Any, what: str, taker: Taker, landing: Landing, model: str) -> bool:
+        """Follow the answers to one request to the last, and tell whether all was sent.
+
+        On trouble of ours or when it is time to stop, the PACS is told to end.
+        """
         cancelled, code = False, None
         for status, _ in responses:
             code = None if taker.trouble or taker.ended else answered(status, what, self.peer)
@@ -121,12 +154,14 @@ class Dimse:
         if taker.trouble is not None:
             raise taker.trouble
         landing.go_on()
-        if code in (0xA801, 0xA900) or code == 0x0122:
-            said = "does not know where to send to" if code == 0xA801 else "cannot do that"
+        if code == _UNKNOWN_DESTINATION:
             fix = f"Have our AE title '{self.aet}' entered there, with this machine's address and the port of --move"
-            raise DataError(f"The PACS {said} ({what} status 0x{code:04X})", where=str(self.peer), fix=fix)
+            raise DataError("The PACS does not know where to send to", where=str(self.peer), fix=fix)
         if code in _BUSY:
             raise PassingError(f"The PACS is out of resources ({what} status 0x{code:04X})", where=str(self.peer))
+        if code not in (_DONE, *_SOME_FAILED):
+            raise DataError(f"The PACS answered a {what} with status 0x{code:04X}", where=str(self.peer))
+        return code == _DONE and not _count(status, "NumberOfFailedSuboperations")
 
     def _find(
         self, association: Any, level: str, uid: dict[str, str], wanted: Iterable[str], keys: dict[str, str]
@@ -169,6 +204,10 @@ def _text(dataset: Dataset, name: str) -> str:
         warnings.simplefilter("ignore")  # of a value that breaks the standard; the text would hold it
         value = dataset.get(name)
     return "" if value is None else str(value).strip()
+
+
+def _count(status: Dataset, name: str) -> int:
+    return int(status.get(name) or 0)
 
 
 def _asked(series: Series, only: list[str] | None) -> Iterator[Dataset]:

@@ -5,7 +5,7 @@ one, the missing instances are.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -35,8 +35,8 @@ class Source(Protocol):
     def instances(self, series: Series) -> dict[str, str]:
         """Return the SOP Instance UIDs of a series with their SOP classes."""
 
-    def fetch(self, series: Series, only: list[str] | None, kinds: Iterable[str], landing: Landing) -> None:
-        """Have a series sent, or only some instances."""
+    def fetch(self, series: Series, only: list[str] | None, kinds: dict[str, str], landing: Landing) -> None:
+        """Have a series sent, or only some instances; `kinds` is what `instances` said of it."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ def pull(
         DataError: There is nothing to fetch, or the PACS refuses.
     """
     if not series:
-        raise DataError("The PACS has nothing that is wanted", fix="Ask for more; patient IDs may be case-sensitive there")
+        raise DataError(
+            "The PACS has nothing that is wanted", fix="Ask for more; patient IDs may be case-sensitive there"
+        )
     work = _Pull(source, manners, progress)
     limits = Limit(manners.instances, sleep=manners.sleep), Limit(manners.megabytes, sleep=manners.sleep)
     landing = Landing(folder, *limits, why_stop=work.why_stop)
@@ -193,7 +195,7 @@ class _Pull:
         self, series: Series, only: list[str] | None, kinds: dict[str, str], landing: Landing
     ) -> PassingError | None:
         try:
-            self.source.fetch(series, only, kinds.values(), landing)
+            self.source.fetch(series, only, kinds, landing)
         except PassingError as error:
             return error
         return None

@@ -13,6 +13,7 @@ from medssl.data.pacs.storing import OUT_OF_RESOURCES, Taker
 from medssl.errors import SettingsError, StorageError
 
 _MAX_PDU = 131_072
+_VERIFICATION = "1.2.840.10008.1.1"  # C-ECHO
 _GRACE = 30.0  # seconds that an instance which is being written may still take when told to stop
 _REJECTED, _BY_USER, _CALLING, _CALLED = 1, 1, 3, 7  # PS3.8, table 9-21
 
@@ -87,7 +88,7 @@ class Receiver:
         self._entity.maximum_associations, self._entity.maximum_pdu_size = most, _MAX_PDU
         self._entity.network_timeout = self._entity.acse_timeout = self._entity.dimse_timeout = timeout
         self._entity.supported_contexts = contexts.accepted()
-        self._entity.add_supported_context("1.2.840.10008.1.1")  # C-ECHO
+        self._entity.add_supported_context(_VERIFICATION)
         self._server: Any = None
 
     def __enter__(self) -> "Receiver":
@@ -121,6 +122,11 @@ class Receiver:
         while self.busy and time.monotonic() < until:
             time.sleep(0.02)
         self._entity.shutdown()
+
+    def prefer(self, *, compressed: bool) -> None:
+        """Choose what associations from now on take where a sender offers compressed and plain in one context."""
+        echo = [context for context in self._server.contexts if context.abstract_syntax == _VERIFICATION]
+        self._server.contexts = [*contexts.accepted(compressed_first=compressed), *echo]
 
     @property
     def busy(self) -> bool:

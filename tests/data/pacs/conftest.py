@@ -72,16 +72,10 @@ def data_set(path: Path) -> bytes:
         return handle.read()
 
 
-def alike(path: Path, sent: Path) -> bool:
-    """Tell whether two files are the same instance, element by element, in the same encoding."""
-    a, b = dcmread(path), dcmread(sent)
-    a.walk(lambda *_: None), b.walk(lambda *_: None)
-    return a.file_meta.TransferSyntaxUID == b.file_meta.TransferSyntaxUID and a == b
-
-
-def by_uid(folder: Path) -> dict[str, Path]:
-    """The instances below a folder."""
-    return {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID): path for path in folder.rglob("*.dcm")}
+def by_uid(folder: Path, paths: list[Path] | None = None) -> dict[str, Path]:
+    """The instances below a folder, or those of some files."""
+    paths = list(folder.rglob("*.dcm")) if paths is None else paths
+    return {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID): path for path in paths}
 
 
 def free_port() -> int:

@@ -41,8 +41,8 @@ class Node:
         for kind in {str(d.SOPClassUID) for _, d in self.files.values()}:
             entity.add_supported_context(kind, list(SYNTAXES), scu_role=True, scp_role=True)
         self.entity = entity
-        handlers = [(evt.EVT_CONN_OPEN, send_at_once), (evt.EVT_C_ECHO, self._echo), (evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get),
-                    (evt.EVT_C_MOVE, self._move)]  # fmt: skip
+        handlers = [(evt.EVT_CONN_OPEN, send_at_once), (evt.EVT_C_ECHO, self._echo), (evt.EVT_C_FIND, self._find),
+                    (evt.EVT_C_GET, self._get), (evt.EVT_C_MOVE, self._move)]  # fmt: skip
         self.server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.port = self.server.server_address[1]
 
@@ -174,7 +174,9 @@ class Web:
                 for _, d in web.files.values():
                     fits = d.StudyInstanceUID == known.get("studies", d.StudyInstanceUID)
                     fits &= d.SeriesInstanceUID == known.get("series", d.SeriesInstanceUID)
-                    fits &= all(_fits(str(d.get(k, "")), v[0]) for k, v in query.items() if k in ("PatientID", "StudyDate"))
+                    fits &= all(
+                        _fits(str(d.get(k, "")), v[0]) for k, v in query.items() if k in ("PatientID", "StudyDate")
+                    )
                     if fits:
                         found.setdefault(d[level].value, _json(d))
                 rows = list(found.values())
@@ -190,7 +192,9 @@ class Web:
                 chosen = [
                     path
                     for uid, (path, d) in web.files.items()
-                    if d.SeriesInstanceUID == known["series"] and uid == known.get("instances", uid) and uid not in web.gone
+                    if d.SeriesInstanceUID == known["series"]
+                    and uid == known.get("instances", uid)
+                    and uid not in web.gone
                 ]
                 if not chosen:
                     return self._answer(404, b"", {})

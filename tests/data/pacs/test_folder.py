@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread, uid
 
 from medssl import files
-from medssl.data.pacs.folder import MARK, Folder, hashed, held
+from medssl.data.pacs.folder import MARK, Folder, held
 from medssl.data.pacs.header import read_header
 from medssl.errors import DataError, StorageError
 

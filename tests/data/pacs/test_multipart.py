@@ -43,7 +43,9 @@ def test_the_first_delimiter_may_begin_the_message_and_a_preamble_is_passed_over
 
 
 def test_a_part_that_is_not_read_is_passed_over():
-    assert [b"".join(part) if k else b"" for k, part in enumerate(parts(TYPE, chunked(message([b"x" * 99, b"y"]), 8)))] == [
+    assert [
+        b"".join(part) if k else b"" for k, part in enumerate(parts(TYPE, chunked(message([b"x" * 99, b"y"]), 8)))
+    ] == [
         b"",
         b"y",
     ]
@@ -52,14 +54,15 @@ def test_a_part_that_is_not_read_is_passed_over():
 def test_every_cut_is_noticed():
     whole = message([b"abc", b"defg"])
     for length in range(len(whole) - 4):  # without the last line's end it is complete
-        got = []
+        got: list[bytes] = []
         with pytest.raises(PassingError, match="ended early"):
-            for part in parts(TYPE, chunked(whole[:length], 5)):
-                got.append(b"".join(part))
+            got.extend(b"".join(part) for part in parts(TYPE, chunked(whole[:length], 5)))
         assert got == [b"abc", b"defg"][: len(got)], "no part is handed over that was cut"
 
 
-@pytest.mark.parametrize("kind", ['Multipart/Related; boundary="bound"; type="application/dicom"', "multipart/related;boundary=bound"])
+@pytest.mark.parametrize(
+    "kind", ['Multipart/Related; boundary="bound"; type="application/dicom"', "multipart/related;boundary=bound"]
+)
 def test_forms_of_the_content_type(kind):
     assert read(message([b"a"]), kind=kind) == [b"a"]
 

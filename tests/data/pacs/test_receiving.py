@@ -3,7 +3,7 @@
 import errno
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -23,9 +23,10 @@ from .conftest import CANARY, PATIENT, by_uid, data_set  # isort: skip
 
 
 @contextmanager
-def listening(root, allowed=(Allowed("SENDER"),), **given):
+def listening(root, allowed=None, **given):
     said = []
-    receiver = Receiver("MEDSSL", 0, list(allowed), bind="127.0.0.1", tell=said.append, timeout=5, **given)
+    allowed = [Allowed("SENDER")] if allowed is None else allowed
+    receiver = Receiver("MEDSSL", 0, allowed, bind="127.0.0.1", tell=said.append, timeout=5, **given)
     receiver.said = said
     root.mkdir(exist_ok=True)
     receiver.landing = Landing(Folder(root))
@@ -34,7 +35,9 @@ def listening(root, allowed=(Allowed("SENDER"),), **given):
 
 
 def contexts(paths):
-    pairs = {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in (dcmread(p, stop_before_pixels=True) for p in paths)}
+    pairs = {
+        (d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in (dcmread(p, stop_before_pixels=True) for p in paths)
+    }
     return [pynetdicom().build_context(*pair) for pair in pairs]
 
 
@@ -203,9 +206,13 @@ def test_being_stopped_finishes_what_is_being_written(paths, tmp_path, monkeypat
         honest(handle, data)
 
     monkeypatch.setattr(files._disk, "write", slow)
-    sender = None
+
+    def cut_off():
+        with suppress(Exception):
+            send(receiver, paths)
+
     with listening(tmp_path / "out") as receiver:
-        sender = threading.Thread(target=lambda: pytest.raises(Exception, send, receiver, paths))
+        sender = threading.Thread(target=cut_off)
         sender.start()
         assert began.wait(5)
     sender.join()
@@ -271,7 +278,18 @@ def certificates(tmp_path_factory):
         pytest.skip("there is no openssl here")
     openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
     for name in ("localhost", "client"):
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl(
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+            "-subj",
+            f"/CN={name}",
+        )
         (folder / "ext").write_text(f"subjectAltName=DNS:{name}")
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out",
                 f"{name}.pem", "-extfile", "ext")  # fmt: skip

@@ -55,7 +55,13 @@ def test_where_chooses_series():
 
 @pytest.mark.parametrize(
     "given",
-    [{"patients": ("a\\b",)}, {"patients": (" ",)}, {"modalities": ("ct",)}, {"studies": ("../x",)}, {"accessions": ("",)}],
+    [
+        {"patients": ("a\\b",)},
+        {"patients": (" ",)},
+        {"modalities": ("ct",)},
+        {"studies": ("../x",)},
+        {"accessions": ("",)},
+    ],
 )
 def test_values_that_mean_something_else_are_refused(given):
     with pytest.raises(SettingsError):

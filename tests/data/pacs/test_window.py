@@ -32,7 +32,9 @@ def test_a_window_may_span_midnight(text, moment, is_open, opens_in):
 
 
 @given(
-    st.integers(0, 1439), st.integers(0, 1439), st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1))
+    st.integers(0, 1439),
+    st.integers(0, 1439),
+    st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1)),
 )
 def test_a_window_opens_when_it_was_said_to_and_not_before(start, end, now):
     window = Window(time(*divmod(start, 60)), time(*divmod(end, 60)))
@@ -45,7 +47,9 @@ def test_a_window_opens_when_it_was_said_to_and_not_before(start, end, now):
         assert (now + wait).time() == window.start
 
 
-@pytest.mark.parametrize("text", ["", "22-6", "22:00", "25:00-06:00", "22:60-23:00", "06:00-06:00", "22:00-06:00-07:00"])
+@pytest.mark.parametrize(
+    "text", ["", "22-6", "22:00", "25:00-06:00", "22:60-23:00", "06:00-06:00", "22:00-06:00-07:00"]
+)
 def test_what_is_no_window_is_refused(text):
     with pytest.raises(SettingsError, match="--between"):
         parse_window(text)
