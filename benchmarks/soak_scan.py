@@ -103,9 +103,8 @@ def watched(title: str, command: list[str], total: int, stop_at: int | None = No
         said.seek(0)
         lines = said.read().decode().splitlines()
     took = time.monotonic() - begun
-    print(
-        f"{title}: {took:.0f} s, exit code {run.returncode}, at most {most / 2**30:.2f} GiB resident; last counted {done:,}"
-    )
+    memory = f"at most {most / 2**30:.2f} GiB resident"
+    print(f"{title}: {took:.0f} s, exit code {run.returncode}, {memory}; last counted {done:,}", flush=True)
     print(
         "  " + next((line for line in lines if "files" in line and "scanning" not in line), lines[-1] if lines else "")
     )

@@ -30,7 +30,8 @@ WANTED = (
     "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PhotometricInterpretation", "PixelSpacing",
     "ImagerPixelSpacing", "NominalScannedPixelSpacing", "ImageLaterality", "Laterality", "ImagePositionPatient",
     "ImageOrientationPatient", "EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue",
-    "AcquisitionNumber", "InstanceNumber",
+    "AcquisitionNumber", "InstanceNumber", "StudyDate", "AcquisitionDate", "PatientName", "IssuerOfPatientID",
+    "BurnedInAnnotation", "ConversionType",
 )  # fmt: skip
 """Whatever rows ask a header for. A question for anything else is odd: the file is read by pydicom, and slowly."""
 _NEVER = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
