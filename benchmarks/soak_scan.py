@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,7 @@ def main(series: int, slices: int, folder: Path | None) -> None:
         begun = time.monotonic()
         write(archive, series, slices)
         total = series * slices
-        print(f"{total:,} files written in {time.monotonic() - begun:.0f} s")
+        print(f"{total:,} files written in {time.monotonic() - begun:.0f} s", flush=True)
         command = [
             sys.executable,
             "-c",
@@ -89,7 +90,8 @@ def sample_slice() -> Dataset:
 def watched(title: str, command: list[str], total: int, stop_at: int | None = None) -> None:
     """Run a command, watch its memory, stop it where asked, and print."""
     begun, most, done = time.monotonic(), 0, 0
-    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdout=said, stderr=said) as run:
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background ignores Ctrl-C
+    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdout=said, stderr=said, preexec_fn=heed) as run:
         process = psutil.Process(run.pid)
         while run.poll() is None:
             most = max(most, resident(process))
@@ -103,10 +105,8 @@ def watched(title: str, command: list[str], total: int, stop_at: int | None = No
         said.seek(0)
         lines = said.read().decode().splitlines()
     took = time.monotonic() - begun
-    print(
-        f"{title}: {took:.0f} s, exit code {run.returncode}, at most {most / 2**30:.2f} GiB resident; "
-        f"last counted {done:,}"
-    )
+    memory = f"at most {most / 2**30:.2f} GiB resident"
+    print(f"{title}: {took:.0f} s, exit code {run.returncode}, {memory}; last counted {done:,}", flush=True)
     print(
         "  " + next((line for line in lines if "files" in line and "scanning" not in line), lines[-1] if lines else "")
     )

@@ -74,6 +74,10 @@ def command(
         int | None,
         typer.Option("--slurm", metavar="N", min=1, help="Read in N jobs of a SLURM array, and wait for them."),
     ] = None,
+    slurm_set: Annotated[
+        list[str] | None,
+        typer.Option("--slurm-set", metavar="KEY=VALUE", help="An option of sbatch, such as partition=cpu."),
+    ] = None,
 ) -> None:
     """List every image below some folders in one table, with what is known of it, and what could not be read.
 
@@ -99,16 +103,29 @@ def command(
         absolute, site, where, image_is_patient or None, stack, secret, shift_dates or None, keep_institution or None,
         burned_in,
     )  # fmt: skip
-    if secret is None and (shard is not None or slurm is not None):
+    choices = choices.or_as_before(output) if update else choices
+    if choices.key is None and (shard is not None or slurm is not None):
         raise SettingsError("Parts of a scan need one key for all", fix="Give --key FILE")
     if shard is not None:
         _part(folders, output, choices, _numbers(shard))
         return
     if slurm is not None:
-        from medssl.cli.scan_slurm import read_in_jobs
+        from medssl.data.jobs import read_in_jobs
 
-        read_in_jobs(folders, output, choices, slurm)
-    _whole(folders, output, choices.or_as_before(output) if update else choices, update=update)
+        _key(choices)  # made here, so that all jobs have the same
+
+        read_in_jobs(folders, output, choices, slurm, _pairs(slurm_set))
+    _whole(folders, output, choices, update=update)
+
+
+def _pairs(given: list[str] | None) -> dict[str, str]:
+    """Return {"partition": "cpu"} for ["partition=cpu"]."""
+    from medssl.errors import SettingsError
+
+    for text in given or []:
+        if "=" not in text.strip("="):
+            raise SettingsError(f"Expected KEY=VALUE for --slurm-set, but got '{text}'")
+    return {name: value for name, _, value in (text.partition("=") for text in given or [])}
 
 
 def _whole(folders: list[Path], output: Path, choices: "Choices", *, update: bool) -> None:
@@ -143,6 +160,9 @@ def _whole(folders: list[Path], output: Path, choices: "Choices", *, update: boo
         manifest = keep(manifest, choices.where)
     except MedsslError:
         earlier.forget()
+        raise
+    except KeyboardInterrupt:
+        typer.echo("what was read is kept: the same command goes on from there", err=True)
         raise
     manifest.save(output)
     earlier.finish()
