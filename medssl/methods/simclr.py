@@ -59,8 +59,7 @@ class Method(nn.Module):
         """Return the NT-Xent loss of two views.
 
         Features are collected from all processes before the projection head, so that its BatchNorm and the
-        negatives cover the global batch and the loss is the same number on every process. BatchNorm inside a
-        backbone stays a matter of that process, unless the backbone is converted to `nn.SyncBatchNorm`.
+        negatives cover the global batch and the loss is the same number on every process.
 
         Args:
             views: Two tensors, (B, C, *spatial).
