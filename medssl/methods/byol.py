@@ -17,6 +17,7 @@ from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import prediction_head
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
@@ -119,4 +120,4 @@ def distance(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         A scalar from 0 to 4.
     """
     with torch.autocast(prediction.device.type, enabled=False):
-        return 2 - 2 * F.cosine_similarity(prediction.float(), target.detach().float(), dim=1).mean()
+        return 2 - 2 * F.cosine_similarity(wide(prediction), wide(target.detach()), dim=1).mean()

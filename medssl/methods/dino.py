@@ -17,6 +17,7 @@ from medssl.methods.parts.crops import local_crops
 from medssl.methods.parts.gather import gather_rows, share_of_all
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
@@ -130,11 +131,11 @@ class Method(nn.Module):
         student = [self.head(part, frozen=frozen) for part in self._features(views)]
         with torch.no_grad():
             halves = self.teacher_backbone(torch.cat(views[:2])).pooled
-            teacher = list(self.teacher_head(halves).float().chunk(2))
+            teacher = list(wide(self.teacher_head(halves)).chunk(2))
             targets = [self._target(output) for output in teacher]
             entropy = torch.stack([torch.special.entr(q).sum(dim=1).mean() for q in targets]).mean()
         with torch.autocast(views[0].device.type, enabled=False):
-            local = cross_entropy(targets, [s.float() / self.settings.student_temperature for s in student])
+            local = cross_entropy(targets, [wide(s) / self.settings.student_temperature for s in student])
         loss = local * share_of_all(len(views[0]), local.device)
         self._outputs = torch.cat([gather_rows(output) for output in teacher]).mean(dim=0)
         return {"loss": loss, "teacher_entropy": entropy, "teacher_divergence": local.detach() - entropy}

@@ -14,6 +14,7 @@ from medssl.methods.parts.crops import local_crops
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import expander
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
@@ -96,7 +97,7 @@ class Method(nn.Module):
             )
         embeddings = self.projector(torch.cat(features)).unflatten(0, (len(views), -1))  # (V, N, D)
         with torch.autocast(embeddings.device.type, enabled=False):
-            embeddings = embeddings.float()
+            embeddings = wide(embeddings)
             agreement = (embeddings - embeddings.mean(dim=0)).square().mean()
             gaussian = sigreg(embeddings, self._directions(embeddings), self.settings.points)
         weight = self.settings.trade_off

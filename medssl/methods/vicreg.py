@@ -14,6 +14,7 @@ from medssl.errors import SettingsError
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import expander
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
@@ -109,7 +110,7 @@ def vicreg(first: torch.Tensor, second: torch.Tensor) -> dict[str, torch.Tensor]
         "invariance", "variance" and "covariance".
     """
     with torch.autocast(first.device.type, enabled=False):
-        both = (first.float(), second.float())
+        both = (wide(first), wide(second))
         return {
             "invariance": F.mse_loss(*both),
             "variance": (_spread(both[0]) + _spread(both[1])) / 2,

@@ -11,7 +11,10 @@ from medssl.chance import Chance
 
 IMAGES, STEPS = 5, 50
 SIZE = 32
-SMALL = {"vit": {"width": 32, "depth": 1, "heads": 2, "patch_size": 8}, "resnet": {"stem_width": 4}}
+SMALL = {
+    "vit": {"width": 32, "depth": 1, "heads": 2, "patch_size": 8},
+    "resnet": {"stem_width": 4, "layers": (1, 1, 1, 1)},
+}
 NAMES = {"vit": "vit_nano", "resnet": "resnet18"}
 SETTINGS = {
     "simclr": {"temperature": 0.3, "projection_width": 8},
@@ -30,7 +33,7 @@ def train(name, family, rows, world=1):
     method = methods.build(name, backbone, SETTINGS[name]).double()
     if world > 1:
         synchronise(method)
-    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.005, momentum=0.9)
     losses = []
     for step in range(STEPS):
         noise = torch.Generator().manual_seed(step)
@@ -39,17 +42,16 @@ def train(name, family, rows, world=1):
         loss = method(views, Chance(list(range(IMAGES))[rows]))["loss"]
         optimizer.zero_grad()
         loss.backward()
-        loss = loss.detach()
+        loss = loss.detach().clone()
         if world > 1:  # the averages that DDP takes
-            for parameter in method.parameters():
-                if parameter.requires_grad:
-                    dist.all_reduce(parameter.grad)
-                    parameter.grad /= world
-            dist.all_reduce(loss)
-            loss /= world
+            tensors = [loss, *(p.grad for p in method.parameters() if p.requires_grad)]
+            together = torch.cat([tensor.flatten() for tensor in tensors])
+            dist.all_reduce(together)
+            for tensor, mean in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
+                tensor.copy_(mean.view_as(tensor) / world)
         optimizer.step()
         method.after_step(step, STEPS)
-        losses.append(loss.clone())
+        losses.append(loss)
     return {"losses": torch.stack(losses), "state": method.state_dict()}
 
 
