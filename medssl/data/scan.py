@@ -188,27 +188,39 @@ def _files(paths: list[Path]) -> dict[Path, str | None]:
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files below a folder; links to folders are followed once."""
-    try:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        yield folder, f"the folder cannot be read: {error.strerror}"
-        return
-    for entry in entries:
-        if entry.name in _OWN_FOLDERS:
+    """Yield the files below a folder in the order of names; links to folders are followed once.
+
+    A list of what is still to do stands for recursion: folders may be deeper in each other than Python's calls may be.
+    """
+    to_do = [(str(folder), True)]
+    while to_do:
+        place, is_folder = to_do.pop()
+        if not is_folder:
+            yield Path(place), None
             continue
         try:
-            is_folder = entry.is_dir()
-        except OSError:
-            is_folder = False
-        if is_folder:
-            yield from _walk(Path(entry.path), seen)
-        else:
-            yield Path(entry.path), None
+            inside = _inside(place, seen)
+        except OSError as error:
+            yield Path(place), f"the folder cannot be read: {error.strerror}"
+            continue
+        to_do += [(entry.path, _is_folder(entry)) for entry in reversed(inside) if entry.name not in _OWN_FOLDERS]
+
+
+def _inside(folder: str, seen: set[tuple[int, int]]) -> "list[os.DirEntry[str]]":
+    """Return what is in a folder in the order of names, nothing where it was seen before."""
+    status = Path(folder).stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return []
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _named_in(table_path: Path) -> dict[Path, str | None]:
