@@ -74,7 +74,7 @@ def read(path: Path, frame: int | None = None) -> Image:
         except EOFError as error:
             raise DataError(f"There is no page {frame}", where=path) from error
         except Exception as error:  # decoders raise anything on foreign bytes
-            raise DataError(f"Cannot decode the picture: {error}", where=path) from error
+            raise DataError(f"Cannot decode the picture: {' '.join(str(error).split())}", where=path) from error
     array, grey = channels_first(array)
     return Image(array, provenance={"path": str(path), "frame": frame, "inverted": False}, remarks=[*remarks, *grey])
 
