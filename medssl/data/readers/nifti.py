@@ -155,7 +155,7 @@ def _voxel_bytes(path: Path, header: Any) -> int:
     """Return the size of a voxel by its type: `bitpix` says it again, and may be wrong."""
     try:
         return int(header.get_data_dtype().itemsize)
-    except nib.spatialimages.HeaderDataError as error:
+    except (KeyError, nib.spatialimages.HeaderDataError) as error:
         raise DataError(f"Voxels of NIfTI type {int(header['datatype'])} are not supported", where=path) from error
 
 
