@@ -27,7 +27,7 @@ COLUMNS = [
     Column(
         "planes", "text", "files of a volume's slices in their order, beside `path`, as a JSON list; empty for one file"
     ),
-    Column("format", "text", "the reader: dicom, nifti, itk (NRRD, MetaImage), heidelberg_vol, numpy_array or raster"),
+    Column("format", "text", "the reader: dicom, nifti, itk, raster, numpy_array, heidelberg_vol, heidelberg_e2e, topcon, zeiss_img"),
     Column("status", "text", "ok, unreadable (an image that cannot be used) or skipped (not an image)"),
     Column("reason", "text", "why a row is not ok"),
     Column("patient_id", "text", "the patient, as the header or the label table names them"),
