@@ -97,28 +97,39 @@ def root_of(paths: list[Path]) -> Path:
 
 
 def _walk(folder: str, seen: set[tuple[int, int]], found: dict[str, str | None]) -> None:
-    """Add the files below a folder; links to folders are followed once."""
-    try:
-        status = os.stat(folder)  # noqa: PTH116 (a Path for each of a million files is slow)
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            inside = sorted(entries, key=attrgetter("name"))
-    except OSError as error:
-        found[folder] = f"the folder cannot be read: {error.strerror}"
-        return
-    for entry in inside:
-        if entry.name in _OWN_FOLDERS:
+    """Add the files below a folder in the order of names; links to folders are followed once.
+
+    A list of what is still to do stands for recursion: folders may be deeper in each other than calls may be.
+    """
+    to_do = [(folder, True)]
+    while to_do:
+        place, is_folder = to_do.pop()
+        if not is_folder:
+            found[place] = None
             continue
         try:
-            is_folder = entry.is_dir()
-        except OSError:
-            is_folder = False
-        if is_folder:
-            _walk(entry.path, seen, found)
-        else:
-            found[entry.path] = None
+            inside = _inside(place, seen)
+        except OSError as error:
+            found[place] = f"the folder cannot be read: {error.strerror}"
+            continue
+        to_do += [(entry.path, _is_folder(entry)) for entry in reversed(inside) if entry.name not in _OWN_FOLDERS]
+
+
+def _inside(folder: str, seen: set[tuple[int, int]]) -> "list[os.DirEntry[str]]":
+    """Return what is in a folder in the order of names, nothing where it was seen before."""
+    status = os.stat(folder)  # noqa: PTH116 (a Path for each of a million files is slow)
+    if (status.st_dev, status.st_ino) in seen:
+        return []
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=attrgetter("name"))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _named_in(table_path: Path) -> dict[str, str | None]:

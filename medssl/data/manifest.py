@@ -4,13 +4,14 @@ A row is a 2D image, a volume, or one frame of an object whose frames are images
 be used have rows too, with the reason. Extra columns are labels and are text until somebody says otherwise.
 """
 
+import csv
 import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -92,7 +93,7 @@ class Manifest:
             raise DataError("A folder's name is not UTF-8", where=files.as_utf8(unwritable), fix="Rename the folder")
         table = self.table.assign(path=places)
         if path.suffix.lower() == ".csv":
-            files.write_bytes(path, table.to_csv(index=False).encode())
+            files.write_bytes(path, table.to_csv(index=False, quoting=_quoting(table)).encode())
             return
         kinds = {str(name): KNOWN[name].kind if name in KNOWN else "text" for name in table.columns}
         schema = pa.schema([pa.field(name, ARROW[kind]) for name, kind in kinds.items()])
@@ -156,6 +157,13 @@ def schema_markdown() -> str:
     lines = ["| column | kind | meaning | from | identifies |", "|---|---|---|---|---|"]
     rows = (f"| `{c.name}` | {c.kind} | {c.doc} | {c.source} | {c.identifies or 'no'} |" for c in COLUMNS)
     return "\n".join([*lines, *rows]) + "\n"
+
+
+def _quoting(table: pd.DataFrame) -> Literal[0, 1]:
+    """Return csv's way of quoting: all cells where one holds a carriage return, which it would not quote by itself."""
+    texts = table.select_dtypes(exclude="number")
+    returns = any(column.astype(str).str.contains("\r", regex=False).any() for _, column in texts.items())
+    return csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
 
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medssl.data.manifest import Manifest
 from medssl.data.readers import read_image
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.scan import scan
 from medssl.errors import DataError
 
@@ -259,6 +260,6 @@ def test_a_volume_stands_in_the_place_of_its_first_file_and_is_named_after_its_f
         write_slice(tmp_path / f"{name}.dcm", [0, 0, z], PatientID=name)
     for name in ("b", "d"):
         (tmp_path / f"{name}.txt").write_text("x")
-    table = scan([tmp_path]).table
+    table = scan([tmp_path], key=AS_THEY_ARE).table
     assert table["path"].tolist() == ["e.dcm", "b.txt", "d.txt"]
     assert table["patient_id"][0] == "e"

@@ -8,6 +8,7 @@ octave; whether the device means that could not be told.
 """
 
 import logging
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,8 @@ from medssl.data.readers.parts.said import said
 from medssl.errors import DataError
 
 _MAGIC = b"CMDb"
-_CONTAINER_BYTES = 60
+_FILE_HEAD_BYTES, _CHUNK_HEAD_BYTES, _FOLDER_BYTES, _CONTAINER_BYTES = 88, 52, 44, 60
+_COUNT_AT = 36  # of the folders, in the head of a chunk
 _BSCAN = 35652097  # kind of an image
 _CIRCLE, _RADIAL = 2, 5  # scan patterns
 _EMPTY = 1.99  # what stands where there is no signal is above it
@@ -112,12 +114,36 @@ def _opened(path: Path) -> Iterator[Any]:
         raise DataError(_MISSING, where=path) from error
     logging.getLogger("eyepy").setLevel(logging.CRITICAL)
     try:
+        _check_chunks(path)
         with HeE2eReader(path) as reader:
             yield reader
     except DataError:
         raise
     except Exception as error:  # eyepy and construct raise anything on foreign bytes
         raise DataError(f"The .e2e cannot be parsed, export it as DICOM or .vol: {said(error)}", where=path) from error
+
+
+def _check_chunks(path: Path) -> None:
+    """Follow the chunks as eyepy does, each to the end of its last folder: chunks that lead back are read for ever.
+
+    A sound file ends with a chunk whose last folder is empty, which leads to the middle of the file's head: no chunk.
+
+    Raises:
+        DataError: A chunk leads to one before it.
+    """
+    size, at, seen = path.stat().st_size, _FILE_HEAD_BYTES, set()
+    with path.open("rb") as handle:
+        while at not in seen:
+            seen.add(at)
+            handle.seek(at + _COUNT_AT)
+            count = int.from_bytes(handle.read(4), "little")
+            end = at + _CHUNK_HEAD_BYTES + count * _FOLDER_BYTES
+            if not count or end > size:
+                return
+            handle.seek(end - _FOLDER_BYTES + 4)
+            start, length = struct.unpack("<2I", handle.read(8))
+            at = start + length + _CONTAINER_BYTES
+    raise DataError("The .e2e is damaged: a chunk leads back to one before it", where=path)
 
 
 def _items(path: Path, reader: Any) -> list[_Item]:

@@ -59,7 +59,7 @@ def describe(path: Path) -> list[dict[str, Any]]:
             "row_spacing_mm": spacing[1],
             "column_spacing_mm": spacing[2],
             "slice_spacing_mm": spacing[0] if volume else None,
-            "bits": int(header["bitpix"]) // (3 if _is_colour(header) else 1),
+            "bits": 8 * _voxel_bytes(path, header) // (3 if _is_colour(header) else 1),
             "photometric": "RGB" if _is_colour(header) else None,
             "remarks": [*remarks, *_place(header)[1]],
         }
@@ -139,7 +139,7 @@ def _check_length(path: Path, header: Any) -> None:
     """Compare the size of the file, or of its unpacked content, with what the header describes."""
     size, magic = path.stat().st_size, bytes(header["magic"])[:2]
     dim = [int(d) for d in header["dim"]]
-    needed = math.prod(dim[1 : dim[0] + 1]) * int(header["bitpix"]) // 8
+    needed = math.prod(dim[1 : dim[0] + 1]) * _voxel_bytes(path, header)
     if magic == b"ni":
         path, offset = path.with_suffix(".img"), 0
         if not path.is_file():
@@ -150,6 +150,14 @@ def _check_length(path: Path, header: Any) -> None:
     size = _unpacked_size(path, size, needed + offset)
     if size < needed + offset:
         raise DataError(f"The file is truncated: {needed + offset - size} bytes of voxels are missing", where=path)
+
+
+def _voxel_bytes(path: Path, header: Any) -> int:
+    """Return the size of a voxel by its type: `bitpix` says it again, and may be wrong."""
+    try:
+        return int(header.get_data_dtype().itemsize)
+    except (KeyError, nib.spatialimages.HeaderDataError) as error:
+        raise DataError(f"Voxels of NIfTI type {int(header['datatype'])} are not supported", where=path) from error
 
 
 def _unpacked_size(path: Path, size: int, needed: int) -> int:

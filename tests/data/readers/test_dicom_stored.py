@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels import get_decoder
 
 from medssl.data.readers import dicom
-from medssl.data.readers.parts import dicom_pixels, dicom_source
+from medssl.data.readers.parts import dicom_inflated, dicom_pixels, dicom_source
 from medssl.data.readers.parts.dicom_header import frame_count
 from medssl.data.readers.parts.dicom_stored import stored
 from medssl.data.scan import describe
@@ -99,11 +99,15 @@ def test_a_deflated_file_of_the_suite_is_what_pydicom_makes_of_it():
 
 
 def test_a_deflate_bomb_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(dicom_source, "MOST_INFLATED", 2**20)
+    monkeypatch.setattr(dicom_inflated, "MOST_INFLATED", 2**20)
     path = Path(str(get_testdata_file("image_dfl.dcm", download=False)))
     bomb = deflated(path, bytes(2**22), tmp_path / "bomb.dcm")
-    with pytest.raises(DataError, match=r"unpacks to more than 0\.000976562 GiB"):
-        dicom.read(bomb)
+    for use in (dicom.describe, dicom.read):
+        with pytest.raises(DataError, match=r"unpacks to more than 0\.000976562 GiB"):
+            use(bomb)
+    path = deflated(path, bytes(100), tmp_path / "cut.dcm")
+    path.write_bytes(path.read_bytes()[:-4])
+    assert "has no end" in describe(path)[0]["reason"]
 
 
 @pytest.mark.parametrize("lost", [1, 4, 8])

@@ -1,9 +1,13 @@
-"""Damaged files of every format: our own errors, within the limits, and the parent alive.
+"""Bad files of every format, damaged or made by a grammar: our own errors, within the limits, and the parent alive.
 
-`MEDSSL_FUZZ` sets how many are tried (2,000 in the suite, 20,000 by `make fuzz`), `MEDSSL_FUZZ_SEED` which ones.
+`MEDSSL_FUZZ` sets how many are tried (2,000 in the suite, 20,000 by `make fuzz`), half of each kind, `MEDSSL_FUZZ_SEED`
+which ones. `make soak` tries others for an hour, or for `MEDSSL_SOAK_SECONDS`.
 """
 
+import itertools
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -14,13 +18,16 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from medssl.data import apart
+from medssl.data.apart import usable_cores
 from medssl.data.readers import all_readers, read_file
 from medssl.data.scan import describe
 from medssl.errors import MedsslError
 from tests.data.readers import vendor_oct
+from tests.data.readers.grammars import GRAMMARS
 from tests.data.readers.test_heidelberg_vol import vol
 
 COUNT = int(os.environ.get("MEDSSL_FUZZ", "2000"))
+SOAK_SECONDS = float(os.environ.get("MEDSSL_SOAK_SECONDS", "3600"))
 SEED = int(os.environ.get("MEDSSL_FUZZ_SEED", "0"))
 _DICOM = (
     "CT_small.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "MR_small_implicit.dcm", "MR_small_jp2klossless.dcm",
@@ -115,21 +122,80 @@ def tried(item: tuple[Path, bytes]) -> str:
     return "fine"
 
 
-def test_damaged_files_are_errors_of_ours_within_the_limits(tmp_path):
-    sources = examples(tmp_path)
-    files = [(name, path.read_bytes(), path.suffix) for name, paths in sources.items() for path in paths]
-    random = np.random.default_rng(SEED)
-    chosen = [files[number % len(files)] for number in range(COUNT)]
-    items = [
-        (tmp_path / f"fuzz-{number % 64}{suffix}", damaged(data, random))
-        for number, (_, data, suffix) in enumerate(chosen)
-    ]
-    bad = []
-    for number, result in enumerate(apart.each(tried, items, processes=2)):
+Item = tuple[Path, bytes]
+
+
+def damaged_items(folder: Path, count: int, seed: int) -> Iterator[Item]:
+    """Sound files of every format, damaged."""
+    (folder / "sound").mkdir(exist_ok=True)
+    files = [(p.read_bytes(), p.name) for paths in examples(folder / "sound").values() for p in paths]
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        data, name = files[number % len(files)]
+        keeps_name = "cube_z.img" in name  # which is all that is known of it
+        path = folder / f"{number % 64}" / name if keeps_name else folder / f"fuzz-{number % 64}{Path(name).suffix}"
+        path.parent.mkdir(exist_ok=True)
+        yield path, damaged(data, random)
+
+
+def made_items(folder: Path, count: int, seed: int) -> Iterator[Item]:
+    """Files of every grammar."""
+    random, makers = np.random.default_rng(seed), list(GRAMMARS.values())
+    for number in range(count):
+        ending, data = makers[number % len(makers)](random)
+        yield folder / f"made-{number % 64}.{ending}", data
+
+
+def wrong(items: list[Item], keep: Path, processes: int = 2) -> list[tuple[str, object]]:
+    """Try files; keep those that end otherwise than they should, and return what came of them."""
+    bad: list[tuple[str, object]] = []
+    for (path, data), result in zip(items, apart.each(tried, items, processes=processes), strict=True):
         if result != "fine":
-            bad.append((number, chosen[number][0], items[number][0].suffix, result))
-            (Path(os.environ.get("MEDSSL_FUZZ_KEEP", tmp_path)) / f"bad-{number}").write_bytes(items[number][1])
-    assert not bad, f"{len(bad)} of {COUNT}: {bad[:20]}"
+            kept = keep / f"bad-{len(list(keep.iterdir()))}-{path.name}"
+            kept.write_bytes(data)
+            bad.append((kept.name, result))
+    return bad
+
+
+@pytest.fixture
+def keep(tmp_path):
+    """Where files go that show a fault."""
+    folder = Path(os.environ.get("MEDSSL_FUZZ_KEEP", tmp_path / "bad"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize("source", [damaged_items, made_items])
+def test_bad_files_are_errors_of_ours_within_the_limits(tmp_path, keep, source):
+    bad = wrong(list(source(tmp_path, COUNT // 2, SEED)), keep)
+    assert not bad, f"{len(bad)} of {COUNT // 2}: {bad[:20]}"
+
+
+@pytest.mark.soak
+def test_bad_files_for_as_long_as_there_is_time(tmp_path, keep, capsys):
+    end, tries, bad = time.monotonic() + SOAK_SECONDS, 0, []
+    for seed in itertools.count(SEED + 1_000):
+        for source in (damaged_items, made_items):
+            items = list(source(tmp_path, 1_000, seed))
+            bad += wrong(items, keep, processes=usable_cores())
+            tries += len(items)
+        if time.monotonic() > end:
+            break
+    with capsys.disabled():
+        print(f"\n{tries} files, {len(bad)} ended otherwise than with a sentence of ours")  # noqa: T201
+    assert not bad, bad[:20]
+
+
+@pytest.mark.parametrize("name", GRAMMARS)
+def test_a_grammar_makes_files_that_are_read_too(name, tmp_path):
+    random, states = np.random.default_rng(1), set()
+    for _ in range(400):
+        ending, data = GRAMMARS[name](random)
+        (tmp_path / f"x.{ending}").write_bytes(data)
+        states |= {row["status"] for row in describe(tmp_path / f"x.{ending}")}
+        if "ok" in states:
+            return
+    pytest.fail("none of 400 files gets past the header")
 
 
 @pytest.mark.parametrize("name", sorted(all_readers()))

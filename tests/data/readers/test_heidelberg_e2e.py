@@ -1,3 +1,4 @@
+import struct
 import sys
 
 import numpy as np
@@ -49,6 +50,21 @@ def test_a_cut_off_file_is_never_ok(tmp_path):
         row = describe(tmp_path / "cut.e2e")[0]
         assert row["status"] == "unreadable", length
         assert "\n" not in row["reason"]
+
+
+def test_a_last_chunk_with_an_empty_folder_is_sound(tmp_path):
+    """The device fills its last chunk up with empty folders."""
+    path, expected = vendor_oct.e2e(tmp_path / "x.e2e", padded=True)
+    np.testing.assert_allclose(read_file(path).array[0], expected**0.25, rtol=1e-6)
+
+
+def test_chunks_that_lead_back_are_named(tmp_path):
+    path, _ = vendor_oct.e2e(tmp_path / "x.e2e")
+    data = bytearray(path.read_bytes())
+    last = 88 + 52 + 44 * (struct.unpack_from("<I", data, 88 + 36)[0] - 1)
+    struct.pack_into("<2I", data, last + 4, 0, 88 - 60)
+    path.write_bytes(data)
+    assert "leads back" in describe(path)[0]["reason"]
 
 
 def test_without_the_extra_a_scan_names_it(tmp_path, monkeypatch):

@@ -132,3 +132,15 @@ def test_a_damaged_place_is_unknown_and_the_voxels_are_read(tmp_path, damage):
     assert "sform and qform are damaged: orientation unknown" in read.remarks
     assert read.remarks == nifti.describe(tmp_path / "x.nii")[0]["remarks"]
     np.testing.assert_array_equal(read.array[0], values.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize(("at", "value", "said"), [(72, 1, "truncated"), (70, 999, "type 999"), (70, 64, "truncated")])
+def test_a_voxel_is_as_large_as_its_type_says(tmp_path, at, value, said):
+    path = write(tmp_path / "x.nii", np.zeros((4, 4, 4), np.float32))
+    data = bytearray(path.read_bytes())[: -4 if value == 1 else None]
+    data[at : at + 2] = value.to_bytes(2, "little")  # 70 is the type, 72 the bits that repeat it
+    path.write_bytes(data)
+    for use in (nifti.describe, nifti.read):
+        with pytest.raises(DataError, match=said) as caught:
+            use(path)
+        assert "\n" not in str(caught.value)

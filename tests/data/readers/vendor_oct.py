@@ -61,11 +61,12 @@ def _as_float16u(stored: np.ndarray) -> np.ndarray:
     return (1 + mantissa) * 2.0**exponent
 
 
-def e2e(path: Path, series: dict[int, dict] | None = None) -> tuple[Path, np.ndarray]:
+def e2e(path: Path, series: dict[int, dict] | None = None, *, padded: bool = False) -> tuple[Path, np.ndarray]:
     """Write an exchange file; return its path and the values of each B-scan.
 
     Args:
         path: The file.
+        padded: End the chunk with an empty folder.
         series: By number: `pattern`, `eye`, and how many B-scans are `there` of those that are `said`.
     """
     stored = (50_000 + values("<u2") * 60).astype("<u2")
@@ -89,10 +90,11 @@ def e2e(path: Path, series: dict[int, dict] | None = None) -> tuple[Path, np.nda
             parts.append((place, 10004, meta.ljust(428, b"\0")))
             image = struct.pack("<5I", 2 * ROWS * COLUMNS, 35652097, ROWS * COLUMNS, ROWS, COLUMNS)
             parts.append((place, 1073741824, image + stored[scan].tobytes()))
+    count = len(parts) + padded
     head = struct.pack("<12sI20x", b"CMDb", 100)
-    head += struct.pack("<12sI20x4I", b"MDbMDir", 100, len(parts), 88, 88, 0)
-    chunk = struct.pack("<12sI20x4I", b"MDbDir", 100, len(parts), 88, 0, 0)
-    at = len(head) + len(chunk) + 44 * len(parts)
+    head += struct.pack("<12sI20x4I", b"MDbMDir", 100, count, 88, 88, 0)
+    chunk = struct.pack("<12sI20x4I", b"MDbDir", 100, count, 88, 0, 0)
+    at = len(head) + len(chunk) + 44 * count
     folders, contents = b"", b""
     for place, kind, content in parts:
         where = struct.pack("<4i", *place)
@@ -101,5 +103,6 @@ def e2e(path: Path, series: dict[int, dict] | None = None) -> tuple[Path, np.nda
         contents += struct.pack("<12s5I", b"MDbData", 0, 0, at, len(content), 0) + where
         contents += struct.pack("<2H2I", 0, 0, kind, 0) + content
         at += 60 + len(content)
+    folders += bytes(44 * padded)
     path.write_bytes(head + chunk + folders + contents)
     return path, _as_float16u(stored)

@@ -10,10 +10,12 @@ from pydicom import Dataset, dcmread, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 
+from medssl.data.readers.parts.dicom_inflated import inflated, syntax_of
 from medssl.data.readers.parts.said import said
 from medssl.errors import DataError
 
 PIXEL_TAGS = {(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)}
+_HEAD_BYTES = 2048
 _VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 
 
@@ -66,7 +68,11 @@ def open_header(path: Path) -> Header:
     """
     with path.open("rb") as handle, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        bare = is_bare(handle.read(132))
+        head = handle.read(_HEAD_BYTES)
+        code, at = syntax_of(head)
+        if code == uid.DeflatedExplicitVRLittleEndian:
+            return Header(inflated(path, at).dataset, None, False, len(caught))
+        bare = is_bare(head)
         handle.seek(0)
         try:
             dataset = dcmread(handle, stop_before_pixels=True, force=bare, defer_size=65536)

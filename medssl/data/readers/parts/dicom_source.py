@@ -5,26 +5,23 @@ file meta information is not parsed; anything odd is opened the usual way. A def
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from pydicom import Dataset, dcmread, uid
+from pydicom import Dataset, uid
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
-from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.filereader import read_dataset
 from pydicom.pixels import as_pixel_options
 from pydicom.tag import Tag
 
 from medssl.data.readers.parts.dicom_bytes import value_length
 from medssl.data.readers.parts.dicom_header import open_header
-from medssl.data.readers.parts.said import said
-from medssl.errors import DataError
+from medssl.data.readers.parts.dicom_inflated import inflated, syntax_of
 
-MOST_INFLATED = 2**30  # bytes
 _KEYWORDS = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}
 _NUMBERS = {
     "samples_per_pixel": Tag(0x00280002),
@@ -126,32 +123,21 @@ def open_source(path: Path) -> Source:
     """Read the elements before the pixels.
 
     Raises:
-        DataError: The header cannot be parsed, or a deflated file unpacks to more than `MOST_INFLATED`.
+        DataError: The header cannot be parsed, or a deflated file unpacks to too much.
     """
     with path.open("rb") as handle:
         head = handle.read(_HEAD_BYTES)
-        code, at = _meta(head)
+        code, at = syntax_of(head)
         if code in _PLAIN:
             handle.seek(at)
             quick = _quick(path, handle, code)
             if quick is not None:
                 return quick
     if code == uid.DeflatedExplicitVRLittleEndian:
-        return _inflated(path)
+        found = inflated(path, at)
+        return Source(path, found.dataset, found.pixels_at, found.content)
     header = open_header(path)
     return Source(path, header.dataset, header.pixels_at)
-
-
-def _meta(head: bytes) -> tuple[uid.UID | None, int]:
-    """Return the transfer syntax of a file that begins as the standard says, and where its data set begins."""
-    if head[128:140] != b"DICM\2\0\0\0UL\4\0":
-        return None, 0
-    at = 144 + int.from_bytes(head[140:144], "little")
-    found = head.find(b"\2\0\x10\0UI", 144, at)
-    length = int.from_bytes(head[found + 6 : found + 8], "little")
-    if found < 0 or at > len(head):
-        return None, 0
-    return uid.UID(head[found + 8 : found + 8 + length].rstrip(b"\0 ").decode("latin-1")), at
 
 
 def _quick(path: Path, handle: BinaryIO, code: uid.UID) -> Source | None:
@@ -196,23 +182,3 @@ def _items(handle: BinaryIO) -> Iterator[tuple[int, int]]:
         length = struct.unpack("<I", head[4:])[0]
         yield handle.tell(), length
         handle.seek(length, 1)
-
-
-def _inflated(path: Path) -> Source:
-    try:
-        meta = read_file_meta_info(path)
-        with path.open("rb") as handle:
-            handle.seek(144 + meta.FileMetaInformationGroupLength)
-            unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
-            content = unpacking.decompress(handle.read(), MOST_INFLATED)
-        if unpacking.unconsumed_tail:
-            raise DataError(f"The deflated file unpacks to more than {MOST_INFLATED / 2**30:g} GiB", where=path)
-        opened = BytesIO(content)
-        dataset = dcmread(opened, force=True, stop_before_pixels=True, defer_size=None)
-    except DataError:
-        raise
-    except Exception as error:  # pydicom raises anything on foreign bytes
-        raise DataError(f"The deflated DICOM cannot be unpacked: {said(error)}", where=path) from error
-    dataset.file_meta = meta
-    at = opened.tell()
-    return Source(path, dataset, at if content[at : at + 2] == b"\xe0\x7f" else None, content)
