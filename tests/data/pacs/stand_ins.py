@@ -21,6 +21,7 @@ class Node:
         status: Answer requests to retrieve with this status.
         pause: Seconds between two instances.
         cancelled: A C-CANCEL was heard.
+        deaf: Go on in spite of a C-CANCEL.
         single_context: Send in the first accepted context of a kind, as dcmqrscp does, and fail where it does not fit.
         ignore_keys: Answer every query with everything, as some archives do.
     """
@@ -35,7 +36,7 @@ class Node:
         self.files = {str(d.SOPInstanceUID): (path, d) for path in sorted(folder.glob("*.dcm"))
                       for d in [dcmread(path, stop_before_pixels=True)]}  # fmt: skip
         self.asked, self.hang, self.die_after, self.refuse = [], 0.0, None, set()
-        self.pause, self.cancelled, self.single_context = 0.0, False, False
+        self.pause, self.cancelled, self.single_context, self.deaf = 0.0, False, False, False
         self.status, self.ignore_keys, self.destination = None, False, destination
         entity = AE("NODE")
         entity.require_called_aet = True
@@ -105,7 +106,7 @@ class Node:
     def _sent(self, event, chosen):
         for path, d in chosen:
             time.sleep(self.pause)
-            if event.is_cancelled:
+            if event.is_cancelled and not self.deaf:
                 self.cancelled = True
                 yield 0xFE00, None
                 return
