@@ -19,6 +19,10 @@ class Node:
         die_after: Abort after so many instances were sent in one request; counted down.
         refuse: Instances that cannot be sent, by UID.
         status: Answer requests to retrieve with this status.
+        pause: Seconds between two instances.
+        cancelled: A C-CANCEL was heard.
+        deaf: Go on in spite of a C-CANCEL.
+        single_context: Send in the first accepted context of a kind, as dcmqrscp does, and fail where it does not fit.
         ignore_keys: Answer every query with everything, as some archives do.
     """
 
@@ -32,6 +36,7 @@ class Node:
         self.files = {str(d.SOPInstanceUID): (path, d) for path in sorted(folder.glob("*.dcm"))
                       for d in [dcmread(path, stop_before_pixels=True)]}  # fmt: skip
         self.asked, self.hang, self.die_after, self.refuse = [], 0.0, None, set()
+        self.pause, self.cancelled, self.single_context, self.deaf = 0.0, False, False, False
         self.status, self.ignore_keys, self.destination = None, False, destination
         entity = AE("NODE")
         entity.require_called_aet = True
@@ -100,7 +105,9 @@ class Node:
 
     def _sent(self, event, chosen):
         for path, d in chosen:
-            if event.is_cancelled:
+            time.sleep(self.pause)
+            if event.is_cancelled and not self.deaf:
+                self.cancelled = True
                 yield 0xFE00, None
                 return
             if self.status is not None:
@@ -112,7 +119,9 @@ class Node:
                     self.die_after = None
                     event.assoc.abort()
                     return
-            if d.SOPInstanceUID in self.refuse:
+            first = next((c for c in event.assoc.accepted_contexts if c.abstract_syntax == d.SOPClassUID), None)
+            unfit = first is None or first.transfer_syntax[0] != d.file_meta.TransferSyntaxUID
+            if d.SOPInstanceUID in self.refuse or (self.single_context and unfit):
                 yield 0xB000, None
             else:
                 yield 0xFF00, dcmread(path)

@@ -13,11 +13,12 @@ from medssl.data.pacs.association import Peer
 from medssl.data.pacs.dicomweb import DicomWeb
 from medssl.data.pacs.dimse import Dimse
 from medssl.data.pacs.folder import held
+from medssl.data.pacs.landing import Landing
 from medssl.data.pacs.pulling import Manners, complete, find, pull
 from medssl.data.pacs.receiving import Allowed, Receiver
 from medssl.data.pacs.trouble import waiting
 from medssl.data.pacs.wanted import Wanted
-from medssl.data.pacs.window import parse_window
+from medssl.data.pacs.window import Limit, parse_window
 from medssl.errors import DataError, StoppedError, StorageError
 
 from .conftest import CANARY, PATIENT, SERIES, by_uid, data_set, free_port  # isort: skip
@@ -76,6 +77,8 @@ def test_everything_comes_bit_for_bit_and_once(source, archive, tmp_path):
     result = fetched(source[0], tmp_path / "out")
     assert (result.wanted, result.already, result.counts.new, result.missing) == (TOTAL, 0, TOTAL, [])
     check_same(tmp_path / "out", archive)
+    retrieved = [a for a in source[1].asked if a.startswith(("get", "move")) or ("?" not in a and a.startswith("/"))]
+    assert len(retrieved) == 6, "every series was asked for once, as a whole"
     assert CANARY.lower() not in " ".join(map(str, (tmp_path / "out").rglob("*"))).lower()
     before = list(source[1].asked)
     again = fetched(source[0], tmp_path / "out")
@@ -225,6 +228,68 @@ def test_being_told_to_stop_keeps_what_came(source, archive, tmp_path):
     check_same(root, archive, came)
     assert fetched(source[0], root).counts.new == TOTAL - came
     check_same(root, archive)
+
+
+@pytest.mark.parametrize("how", ["get", "move"])
+def test_a_node_is_told_to_stop_at_once(node, tmp_path, how):
+    root, node.pause = tmp_path / "out", 0.15
+    stop = Manners(stop=lambda: "Stopped" if len(list(root.rglob("*.dcm"))) >= 2 else None)
+    with Receiver("MEDSSL", 0, [Allowed("NODE")], bind="127.0.0.1") as receiver:
+        node.destination = receiver.port
+        peer = Peer("NODE", "127.0.0.1", node.port)
+        source = Dimse(peer, "MEDSSL", timeout=60, move_to=receiver if how == "move" else None)
+        began = time.monotonic()
+        with pytest.raises(StoppedError):
+            fetched(source, root, Wanted(patients=("MRN-2",)), stop)
+    assert time.monotonic() - began < 20
+    assert len(by_uid(root)) < 5
+    assert node.cancelled
+
+
+def test_a_node_that_does_not_hear_of_the_end_is_cut_off(node, tmp_path):
+    root, node.pause, node.deaf = tmp_path / "out", 0.05, True
+    stop = Manners(stop=lambda: "Stopped" if len(list(root.rglob("*.dcm"))) >= 2 else None)
+    source = Dimse(Peer("NODE", "127.0.0.1", node.port), "MEDSSL", timeout=40)
+    began = time.monotonic()
+    with pytest.raises(StoppedError):
+        fetched(source, root, Wanted(patients=("MRN-2",)), stop)
+    assert time.monotonic() - began < 20
+    assert len(by_uid(root)) == 2
+
+
+def test_what_could_not_be_moved_is_asked_for_once_more_with_the_other_choice(node, tmp_path, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(Receiver, "prefer", lambda self, *, compressed: chosen.append(compressed))
+    node.refuse = {
+        sorted(uid for uid in node.files if ".2.2024" in uid)[-1]
+    }  # its node ends a request at the first failure
+    with Receiver("MEDSSL", 0, [Allowed("NODE")], bind="127.0.0.1") as receiver:
+        node.destination = receiver.port
+        source = Dimse(Peer("NODE", "127.0.0.1", node.port), "MEDSSL", timeout=5, move_to=receiver)
+        (series,) = find(source, Wanted(patients=("MRN-2",)), Manners())
+        with held(tmp_path / "out") as folder:
+            source.fetch(series, None, source.instances(series), Landing(folder))
+    assert chosen == [False, True], node.asked
+    assert [one for one in node.asked if "move" in one] == ["move SERIES 5", "move IMAGE 1"]
+
+
+def test_an_archive_that_sends_in_the_first_context_is_asked_by_one_syntax_a_turn(node, archive, tmp_path):
+    node.single_context = True
+    result = fetched(Dimse(Peer("NODE", "127.0.0.1", node.port), "MEDSSL", timeout=5), tmp_path / "out")
+    assert result.counts.new == TOTAL
+    check_same(tmp_path / "out", archive)
+
+
+def test_the_limit_on_megabytes_holds(archive, tmp_path):
+    naps: list[float] = []
+    with held(tmp_path / "out") as folder:
+        landing = Landing(folder, megabytes=Limit(0.001, now=lambda: sum(naps), sleep=naps.append))
+        for path in sorted(archive.glob("*.dcm"))[:4]:
+            with landing.incoming() as arrival:
+                arrival.write(path.read_bytes())
+                arrival.settle()
+    sizes = [path.stat().st_size for path in sorted(archive.glob("*.dcm"))[:4]]
+    assert sum(naps) == pytest.approx(sum(sizes[:-1]) / 1000), "a kilobyte a second, the last one paid for by nobody"
 
 
 def test_the_window_is_waited_for_and_ends_the_pull(source, archive, tmp_path):

@@ -323,3 +323,19 @@ def test_certificates_that_cannot_be_used_are_said(tmp_path):
     for tls in (Tls(tmp_path / "absent.pem"), Tls(tmp_path / "no.pem"), Tls(None, tmp_path / "no.pem")):
         with pytest.raises(SettingsError, match="certificates cannot be used"):
             tls.context()
+
+
+def test_where_a_sender_offers_several_syntaxes_in_one_context_ours_is_the_choice(tmp_path):
+    both = pynetdicom().build_context(uid.CTImageStorage, [uid.JPEGLSLossless, uid.ExplicitVRLittleEndian])
+    with listening(tmp_path / "out") as receiver:
+        for compressed, chosen in ((None, uid.ExplicitVRLittleEndian), (True, uid.JPEGLSLossless),
+                                   (False, uid.ExplicitVRLittleEndian)):  # fmt: skip
+            if compressed is not None:
+                receiver.prefer(compressed=compressed)
+            peer = Peer("MEDSSL", "127.0.0.1", receiver.port)
+            with associated(peer, "SENDER", [both], timeout=5) as association:
+                assert association.accepted_contexts[0].transfer_syntax == [chosen]
+                assert association.accepted_contexts[0].abstract_syntax == uid.CTImageStorage
+        echo = pynetdicom().build_context("1.2.840.10008.1.1")
+        with associated(peer, "SENDER", [echo], timeout=5) as association:
+            assert association.send_c_echo().Status == 0
