@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-gpu fuzz check format bench soak docs clean
+.PHONY: setup demo test test-gpu test-pacs fuzz check format bench soak docs clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,12 @@ test: setup
 
 test-gpu: setup
 	MEDSSL_TEST_GPU=1 $(BIN)/python -m pytest tests/training/test_gpu.py
+
+# Installs Orthanc and DCMTK from Debian's packages (as root, or with sudo) where they are missing; the tests start
+# them on ports of this machine alone and stop them again. A policy keeps the packages from starting services.
+test-pacs: setup
+	tests/data/pacs/install_peers.sh
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m pacs tests/data/pacs/test_peers.py --timeout 300
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -220,7 +220,7 @@ def sweep(
         resume: Go on in `out`, or in the newest unfinished sweep with equal settings.
         dry_run: Plan only; nothing is written.
         progress: Called with what happens: "plan", "pack", "cell", "statistics".
-        options: ood_labels, drop_overlap, checkpoint, margin, primary, seed, budget, resamples, device, as
+        options: ood_labels, drop_overlap, where, checkpoint, margin, primary, seed, budget, resamples, device, as
             `medssl.evaluation.sweep.sweep` has them.
 
     Returns:

@@ -45,6 +45,7 @@ class SweepOptions(Settings):
 
     ood_labels: bool = False
     drop_overlap: Literal["train"] | None = None
+    where: str | None = None
     checkpoint: Literal["last", "best"] = "last"
     margin: float = 0.02
     primary: str | None = None

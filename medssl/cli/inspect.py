@@ -9,6 +9,7 @@ def command(
     path: Path = typer.Argument(..., metavar="FILE|MANIFEST|RUN", help="An image, a manifest, or a run folder."),
     out: Path | None = typer.Option(None, "-o", "--out", metavar="SHEET.png", help="Draw a sheet of pictures, too."),
     ids: bool = typer.Option(False, "--ids", help="Show patients, studies, series, instances and paths as they are."),
+    where: str | None = typer.Option(None, "--where", metavar="QUERY", help="Of a manifest: images that meet it only."),
     seed: int = typer.Option(0, "--seed", min=0, help="Which images of a manifest are drawn."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a file of that name."),
 ) -> None:
@@ -25,7 +26,7 @@ def command(
     if out is not None:
         sheet.check_place(out, overwrite=overwrite, inputs=[path])
     with shown() as progress:
-        found = inspect(path, ids=ids, sheet=out is not None, seed=seed, progress=progress)
+        found = inspect(path, ids=ids, sheet=out is not None, seed=seed, where=where, progress=progress)
     if out is not None and found.cells:
         sheet.write(out, found.cells)
     facts.say(found.facts)

@@ -26,6 +26,9 @@ def command(
     label: str | None = typer.Option(None, "--label", help="Column that is watched (online kNN), never trained on."),
     positive: list[str] = typer.Option([], "--positive", help="Words of the label that count as positive."),
     negative: list[str] = typer.Option([], "--negative", help="Words of the label that count as negative."),
+    where: str | None = typer.Option(
+        None, "--where", metavar="QUERY", help="Use images that meet a condition only: \"site == 'A'\"."
+    ),
     preset: str = typer.Option("auto", "--preset", help="auto: chosen for device, memory and data; none: defaults."),
     assignments: list[str] = typer.Option([], "--set", help="A setting, such as train.epochs=20; may be repeated."),
     base: Path | None = typer.Option(None, "--from", help="Repeat the settings.yaml of another run."),
@@ -45,7 +48,7 @@ def command(
     from medssl.cli.progress import Narrator, shown
     from medssl.settings import parse_overrides, united
 
-    watched = {"label": label, "positive": positive or None, "negative": negative or None}
+    watched = {"label": label, "positive": positive or None, "negative": negative or None, "where": where}
     flags = {"data": {name: value for name, value in watched.items() if value is not None}}
     with shown() as display:
         run = pretrain(

@@ -29,6 +29,9 @@ def command(
     ),
     draws: int = typer.Option(5, "--draws", min=1, help="Label draws a fraction."),
     mode: str = typer.Option("probe", "--mode", help="probe: frozen features; finetune: the whole network."),
+    where: str | None = typer.Option(
+        None, "--where", metavar="QUERY", help="Use images that meet a condition only: \"site == 'A'\"."
+    ),
     drop_overlap: str | None = typer.Option(
         None, "--drop-overlap", metavar="train", help="Leave out training images of test patients, and count them."
     ),
@@ -67,6 +70,7 @@ def command(
             draws=draws,
             mode=mode,
             drop_overlap=drop_overlap,
+            where=where,
             checkpoint=checkpoint,
             margin=margin,
             primary=primary,

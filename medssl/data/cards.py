@@ -14,6 +14,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import Field, field_validator
 
+from medssl.data import array_labels
 from medssl.data.columns import TEXT, typed
 from medssl.data.keys import AS_THEY_ARE
 from medssl.data.label_matching import posix
@@ -97,6 +98,8 @@ class Card(Settings):
         site: The site that its rows get where the label table has none.
         only: Regular expression, searched in the path below the copy; other files are not part of the set.
         path_pattern: Regular expression whose named groups become columns.
+        arrays: Whether it is one `.npz` with the images, labels and parts of MedMNIST; the words of `classes` become
+            the column `label`, or columns of 0 and 1 where an image has several.
         labels: The label table.
         derived: Labels made from other columns.
         files: Downloads, by file name.
@@ -115,6 +118,7 @@ class Card(Settings):
     site: str | None = None
     only: str | None = None
     path_pattern: str | None = None
+    arrays: bool = False
     labels: LabelFile | None = None
     derived: dict[str, Derived] = {}
     files: dict[str, Download] = Field(default_factory=dict)
@@ -148,13 +152,19 @@ def load(name: str) -> Card:
     return validate(Card, load_yaml(path), where=path.name)
 
 
-def adopt(name: str, folder: Path, progress: Callable[[str, dict], None] | None = None) -> Manifest:
+def adopt(
+    name: str,
+    folder: Path,
+    progress: Callable[[str, dict], None] | None = None,
+    image_is_patient: bool = False,
+) -> Manifest:
     """Return the manifest of a copy of the dataset that the user has; ids stay as its makers published them.
 
     Args:
         name: Name of the card.
-        folder: The copy.
+        folder: The copy; a file of it where the set is one file that may be there in several sizes.
         progress: Called with ("file", {...}) as the scan goes on.
+        image_is_patient: Take every image without a patient as a patient of its own.
 
     Raises:
         SettingsError: There is no such card.
@@ -182,10 +192,11 @@ def adopt(name: str, folder: Path, progress: Callable[[str, dict], None] | None 
         )
     others = int((~chosen).sum())
     manifest = scanned.with_table(_with_path_columns(scanned.table[chosen], part[chosen], card))
+    manifest = array_labels.joined(manifest, card.classes) if card.arrays else manifest
     manifest = _with_labels(manifest, card, folder, set(part[~chosen]))
     manifest = manifest.with_table(_with_derived(_with_site(manifest.table, card), card))
     left = [f"{others} of {len(chosen)} files in the folder are not part of the set"] if others else []
-    return with_patients(manifest, image_is_patient=False).with_remarks(*card.remarks, *left)
+    return with_patients(manifest, image_is_patient).with_remarks(*card.remarks, *left)
 
 
 def _plain(pattern: str) -> str:

@@ -1,5 +1,7 @@
 """The columns of a manifest: the one place where their names, kinds and meanings stand."""
 
+import datetime
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +58,8 @@ COLUMNS = [
     Column(
         "format",
         "text",
-        "the reader: dicom, nifti, itk (NRRD, MetaImage), heidelberg_vol, numpy_array or raster",
+        "the reader: dicom, nifti, itk (NRRD, MetaImage), heidelberg_vol, heidelberg_e2e, topcon, zeiss_img, medmnist, "
+        "numpy_array or raster",
         "file",
     ),
     Column("status", "text", "ok, unreadable (an image that cannot be used) or skipped (not an image)", "medssl"),
@@ -69,7 +72,7 @@ COLUMNS = [
         "study_date",
         "text",
         "day of the study, YYYY-MM-DD",
-        "StudyDate",
+        "label table, StudyDate, else AcquisitionDate",
         "yes, unless `--shift-dates`: in the manifest only",
     ),
     Column("modality", "text", "DICOM Modality, such as OPT, DX, CT", "Modality"),
@@ -110,7 +113,7 @@ COLUMNS = [
         "BurnedInAnnotation, SOPClassUID, ConversionType, ImageType",
     ),
     Column("file_bytes", "integer", "size of the file", "file"),
-    Column("split", "text", "part of the data set given by its makers: train, val, test, ood", "label table"),
+    Column("split", "text", "part of the set: train, val, test, ood", "label table, or `medssl data split`"),
     Column("remarks", "text", "what a person should know of the image, joined by '; '", "medssl"),
     Column(
         "id_key",
@@ -136,6 +139,23 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(result, index=table.index).reset_index(drop=True)
 
 
+def iso_day(text: str) -> str | None:
+    """Return a day written as YYYY-MM-DD, YYYYMMDD (DICOM) or YYYY.MM.DD (ACR-NEMA) in the first way, None for others.
+
+    Days such as 03/04/2020 are not guessed at.
+    """
+    found = re.fullmatch(r"(\d{4})([-.]?)(\d{2})\2(\d{2})", text.strip())
+    try:
+        return datetime.date(*(int(found[k]) for k in (1, 3, 4))).isoformat() if found else None
+    except ValueError:
+        return None
+
+
+def no_days(values: pd.Series) -> pd.Series:
+    """Return which cells hold something else than a day of the calendar as YYYY-MM-DD, (n,) bool."""
+    return values.notna() & ~values.map(lambda text: iso_day(text) == text, na_action="ignore").eq(True)
+
+
 def unknown_splits(values: pd.Series) -> pd.Series:
     """Return which cells of a column `split` hold a word that no command understands, (n,) bool."""
     return values.notna() & ~values.isin(SPLITS)
@@ -144,6 +164,8 @@ def unknown_splits(values: pd.Series) -> pd.Series:
 def _convert(values: pd.Series | None, name: str, dtype: Any, index: pd.Index) -> pd.Series:
     if values is None:
         return pd.Series([None] * len(index), index=index, dtype=dtype)
+    if values.dtype == dtype:
+        return values
     if dtype == TEXT:
         return values.map(_text, na_action="ignore").astype(TEXT)
     numbers = pd.to_numeric(values.where(values.notna() & (values.astype(str) != ""), None), errors="coerce")

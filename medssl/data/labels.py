@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medssl.data.columns import KNOWN, SPLITS, typed, unknown_splits
+from medssl.data.columns import KNOWN, SPLITS, iso_day, typed, unknown_splits
 from medssl.data.keys import Key
 from medssl.data.label_matching import FILE_KEYS, key_column, match_files, match_ids
 from medssl.data.manifest import Manifest
@@ -78,6 +78,7 @@ def join_table(manifest: Manifest, labels: pd.DataFrame, where: Path, secret: Ke
     """
     key = key_column(labels, where)
     _refuse_splits(labels, where)
+    labels = _with_days(labels, where)
     if key.lower() in FILE_KEYS:
         match, hint = match_files(manifest, labels, key, where)
     else:
@@ -107,6 +108,23 @@ def _refuse_splits(labels: pd.DataFrame, where: Path) -> None:
                 where=where,
                 fix="Use these words, or call the column otherwise",
             )
+
+
+def _with_days(labels: pd.DataFrame, where: Path) -> pd.DataFrame:
+    """Return the table with a column `study_date` as YYYY-MM-DD; what is no such day is refused with its row."""
+    if "study_date" not in labels.columns:
+        return labels
+    days = labels["study_date"].map(iso_day, na_action="ignore")
+    wrong = (labels["study_date"].notna() & days.isna()).to_numpy(dtype=bool)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"'{labels['study_date'].iloc[row]}' in column 'study_date', row {row + 1} below the header, is no day as "
+            "YYYY-MM-DD",
+            where=where,
+            fix="Write it so, or call the column otherwise",
+        )
+    return labels.assign(study_date=days)
 
 
 def spellings(words: Iterable[str]) -> dict[str, list[str]]:
@@ -143,7 +161,7 @@ def binary_label(
     cells = manifest.table[column].astype(object)
     words = sorted({str(cell) for cell in cells if not pd.isna(cell)})
     where = f"column '{column}' of {manifest.name}"
-    _refuse_spellings(words, where)
+    refuse_spellings(words, where)
     present = {fold(word): fold(word) if _is_number(word) else word for word in words}
     high, low = _classes(present, positive, negative, cells, where)
     folded = [None if pd.isna(cell) else fold(str(cell)) for cell in cells]
@@ -209,7 +227,12 @@ def _order(word: str) -> tuple[bool, float, str]:
         return True, 0.0, word
 
 
-def _refuse_spellings(words: list[str], where: str) -> None:
+def refuse_spellings(words: list[str], where: str) -> None:
+    """Refuse words that differ by case or spaces only.
+
+    Raises:
+        DataError: The first such words are named.
+    """
     for variants in spellings(words).values():
         if len({fold(v) == v for v in variants}) and not all(_is_number(v) for v in variants):
             shown = ", ".join(f"'{v}'" for v in variants)

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl import files
-from medssl.data.columns import COLUMNS, KNOWN, SPLITS, STATUSES, VERSION, typed, unknown_splits
+from medssl.data.columns import COLUMNS, KNOWN, SPLITS, STATUSES, VERSION, no_days, typed, unknown_splits
 from medssl.data.query import choose
 from medssl.data.tables import read_text_table
 from medssl.errors import DataError
 
-_ARROW = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
+ARROW = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
 _KEY = b"medssl"
 
 
@@ -95,7 +95,7 @@ class Manifest:
             files.write_bytes(path, table.to_csv(index=False).encode())
             return
         kinds = {str(name): KNOWN[name].kind if name in KNOWN else "text" for name in table.columns}
-        schema = pa.schema([pa.field(name, _ARROW[kind]) for name, kind in kinds.items()])
+        schema = pa.schema([pa.field(name, ARROW[kind]) for name, kind in kinds.items()])
         meta = {_KEY: json.dumps({"version": VERSION, "remarks": list(self.remarks)}).encode()}
         arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False).replace_schema_metadata(meta)
         with files.atomic_path(path) as temporary:
@@ -181,6 +181,7 @@ def _check_rows(table: pd.DataFrame, path: Path) -> None:
         ((table["frame"] < 0).fillna(False), "frame", "is below 0"),
         (~table["status"].isin(STATUSES), "status", f"is none of {', '.join(STATUSES)}"),
         (unknown_splits(table["split"]), "split", f"is none of {', '.join(SPLITS)}"),
+        (no_days(table["study_date"]), "study_date", "is no day as YYYY-MM-DD"),
         (table["planes"].map(_no_list, na_action="ignore").eq(True), "planes", "is no JSON list of two files or more"),
         (table["ndim"].notna() & ~table["ndim"].isin([2, 3]).fillna(False), "ndim", "is neither 2 nor 3"),
     ]

@@ -8,15 +8,16 @@ in training and test; a remark counts ids with several issuers.
 
 import re
 import string
-from collections import defaultdict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from medssl.data.columns import KNOWN
-from medssl.data.keys import AS_THEY_ARE, Key
+from medssl.data.keys import Key
 from medssl.errors import SettingsError
 
 Row = dict[str, Any]
@@ -25,7 +26,6 @@ IDS = {"patient_id": "patient", "study_id": "study", "series_id": "series", "ins
 _INSTITUTION = {"site": "site"}
 _FOR_THE_SCAN = ("plane", "data_file", "remarks")
 LOOKED_AT = ("patient_name", "issuer_of_patient_id")  # what a reader tells of a row for the remarks alone
-TRANSIENT = ("names_patient", "issuer")  # told about a row to `remarks`, in no manifest
 _SHIFTED = "+dates"
 _MOST_DAYS = 365
 _SPLIT = re.compile(r"[\W_]+")
@@ -81,15 +81,16 @@ class Hiding:
             safe["issuer"] = self.key.pseudonym("issuer", str(row["issuer_of_patient_id"]))
         return self._without_burned_in(safe)
 
-    def named(self, row: Row) -> Row:
-        """Return a row of the manifest with its id made of its path by the key: a hash of a path could be guessed."""
-        return row | {"sample_id": self.key.pseudonym("sample", row["sample_id"]), "id_key": self.mark}
-
     @property
     def mark(self) -> str | None:
         """What the column `id_key` says: the key's fingerprint, and whether dates are shifted."""
         fingerprint = self.key.fingerprint
         return fingerprint + _SHIFTED if fingerprint and self.shift_dates else fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells rows apart that were hidden otherwise."""
+        return f"{self.mark} {self.keep_institution} {self.burned_in}"
 
     def date(self, day: str, patient: str | None) -> str | None:
         """Return a date as the manifest has it; shifted dates of nobody are unknown.
@@ -107,21 +108,18 @@ class Hiding:
         left = {name: value for name, value in row.items() if name != "plane"}  # no slice of a volume
         return left | {"status": "skipped", "reason": f"{why}: {_MAY_SHOW}"}
 
-    def remarks(self, rows: Iterable[Row]) -> list[str]:
-        """Return what a person should know of these rows as a whole."""
-        rows = list(rows)
-        sentences = [_key_used(self.key)] if self.key.secret is not None else []
-        if self.key.secret is not None and any(row.get("study_date") for row in rows):
-            sentences += [f"study_date is {'shifted by patient' if self.shift_dates else 'real, see --shift-dates'}"]
-        return (
-            sentences
-            + [
-                sentence.format(count=count)
-                for sentence, told in _COUNTED
-                if (count := sum(told(row) for row in rows)) and self.key != AS_THEY_ARE
-            ]
-            + _several_issuers(rows)
-        )
+    def remarks(self, rows: pa.Table) -> list[str]:
+        """Return what a person should know of these rows as a whole.
+
+        Args:
+            rows: As `medssl.data.reading` returns them.
+        """
+        if self.key.secret is None:
+            return _several_issuers(rows)
+        sentences = [_key_used(self.key)]
+        if rows["study_date"].null_count < len(rows):
+            sentences.append(f"study_date is {'shifted by patient' if self.shift_dates else 'real, see --shift-dates'}")
+        return [*sentences, *_counted(rows), *_several_issuers(rows)]
 
 
 BURNED_IN = {
@@ -132,26 +130,23 @@ BURNED_IN = {
 _MAY_SHOW = "its pixels may show a name (--burned-in keep takes it)"
 
 
-def _told_by_ultrasound(row: Row) -> bool:
-    return row.get("modality") in ("US", "IVUS") and row.get("status") == "ok" and row.get("burned_in") is None
-
-
-_COUNTED: list[tuple[str, Callable[[Row], bool]]] = [
-    ("{count} paths name the patient: keep this manifest like the archive", lambda row: bool(row.get("names_patient"))),
-    (
-        "{count} images are left out because text may be burned into them; --burned-in keep takes them",
-        lambda row: row.get("status") == "skipped" and row.get("burned_in") in BURNED_IN,
-    ),
-    (
-        "{count} images that may have text burned in are kept",
-        lambda row: row.get("status") == "ok" and row.get("burned_in") in BURNED_IN,
-    ),
-    (
-        "{count} ultrasound images do not say whether text is burned in; many devices write the name above the sector: "
-        "look at some with medssl inspect",
-        _told_by_ultrasound,
-    ),
-]
+def _counted(rows: pa.Table) -> list[str]:
+    """Return sentences on rows that a person should look at, those that count any."""
+    words = {name: rows[name].cast(pa.string()) for name in ("status", "burned_in", "modality")}
+    usable, left = pc.equal(words["status"], "ok"), pc.equal(words["status"], "skipped")
+    burned = pc.is_in(words["burned_in"], pa.array(BURNED_IN))
+    sound = pc.and_(usable, pc.is_in(words["modality"], pa.array(["US", "IVUS"])))
+    counts = {
+        "{} paths name the patient: keep this manifest like the archive": rows["names_patient"],
+        "{} images are left out because text may be burned into them; --burned-in keep takes them": pc.and_(
+            left, burned
+        ),
+        "{} images that may have text burned in are kept": pc.and_(usable, burned),
+        "{} ultrasound images do not say whether text is burned in; many devices write the name above the sector: "
+        "look at some with medssl inspect": pc.and_(sound, pc.is_null(words["burned_in"])),
+    }
+    found = {sentence: int(pc.sum(told).as_py() or 0) for sentence, told in counts.items()}
+    return [sentence.format(count) for sentence, count in found.items() if count]
 
 
 def shifted(day: str, patient: str | None, key: Key) -> str | None:
@@ -185,12 +180,13 @@ def _key_used(key: Key) -> str:
     return f"identifiers are pseudonyms by the key with the fingerprint {key.fingerprint}"
 
 
-def _several_issuers(rows: list[Row]) -> list[str]:
-    issuers: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        if row.get("issuer") and row.get("patient_id"):
-            issuers[row["patient_id"]].add(row["issuer"])
-    several = sum(len(found) > 1 for found in issuers.values())
+def _several_issuers(rows: pa.Table) -> list[str]:
+    pairs = rows.select(["patient_id", "issuer"]).filter(
+        pc.and_(rows["patient_id"].is_valid(), rows["issuer"].is_valid())
+    )
+    plain = pa.table({name: pairs[name].cast(pa.string()) for name in pairs.column_names})
+    issuers = plain.group_by("patient_id").aggregate([("issuer", "count_distinct")])["issuer_count_distinct"]
+    several = int(pc.sum(pc.greater(issuers, 1)).as_py() or 0)
     return [f"{several} patient ids have more than one issuer and count as one person each"] if several else []
 
 

@@ -3,7 +3,7 @@
 A patient's place in an order is a hash of their key, so adding or leaving out images of others moves nobody.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from medssl.data.manifest import Manifest
 from medssl.errors import DataError
 
 _HOLDOUT = "medssl held out"
+LEAKING = "The given split has"
 ONE_PATIENT = 0.5
 """Patients that a fraction of a class must come to, to be rounded up to one."""
 
@@ -108,7 +109,7 @@ def check_given_split(table: pd.DataFrame) -> None:
         named = "; ".join(f"{patient} in {' and '.join(names)}" for patient, names in shared.iloc[:5].items())
         more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
         raise DataError(
-            f"The given split has {_patients(len(shared))} in more than one part: {named}{more}",
+            f"{LEAKING} {count_of_patients(len(shared))} in more than one part: {named}{more}",
             fix="Keep the published test part with --drop-overlap train, or leave the split column out to let the "
             "program split by patient",
         )
@@ -127,7 +128,7 @@ class Overlap:
     def __str__(self) -> str:
         """Return a phrase with the counts and the first patients."""
         named = ", ".join(self.patients[:5]) + (", ..." if len(self.patients) > 5 else "")
-        patients = f"{_patients(len(self.patients))} ({named})" if self.patients else "no patients"
+        patients = f"{count_of_patients(len(self.patients))} ({named})" if self.patients else "no patients"
         return f"{patients} and {len(self.pixels)} images with equal pixels"
 
 
@@ -156,7 +157,7 @@ def grouped_folds(
         DataError: There are fewer patients than folds, in all or with one of the classes.
     """
     labels, patients = np.asarray(labels), np.asarray(patients, dtype=object)
-    groups = _patients_by_class(labels, patients)
+    groups = patients_by_class(labels, patients)
     total = len(set(patients))
     if total < k:
         raise DataError(f"{k} folds need at least {k} patients, but there are {total}", fix="Use fewer folds")
@@ -170,7 +171,7 @@ def grouped_folds(
         having = len(set(patients[labels == name]))
         if having < k or len(set(number[labels == name])) < k:
             raise DataError(
-                f"Class '{_word(name)}' is known of {_patients(having)}, too few to be in each of {k} parts",
+                f"Class '{_word(name)}' is known of {count_of_patients(having)}, too few to be in each of {k} parts",
                 fix="Use fewer folds, or leave this class out",
             )
     return [np.flatnonzero(number == f) for f in range(k)]
@@ -215,6 +216,42 @@ def nested_fractions(
     return result
 
 
+def dealt(groups: Mapping[object, set[str]], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Return the part of each patient: every group is cut into the same shares, the rest of it is 'train'.
+
+    A group's patients stand in an order that depends on seed and patient only. What rounding gives one group too many
+    the next gets less, and every part gets at least one patient of a group that has enough for all.
+
+    Args:
+        groups: Patients by class, each patient in one.
+        shares: Share in (0, 1) by part; parts of share 0 get nobody.
+        seed: Another seed, another deal.
+
+    Raises:
+        DataError: A part would be empty; with both numbers.
+    """
+    shares = {part: share for part, share in shares.items() if share}
+    over, result = dict.fromkeys(shares, 0.0), dict[str, str]()
+    for members in groups.values():
+        order = sorted(members, key=lambda patient: key("part", seed, patient))
+        enough, start = len(order) > len(shares), 0
+        for place, (part, share) in enumerate(shares.items()):
+            wished = share * len(order) + over[part]
+            left = len(order) - start - (len(shares) - place if enough else 0)
+            count = min(max(int(wished + 0.5), 1 if enough else 0), max(left, 0))
+            over[part] = wished - count
+            result |= dict.fromkeys(order[start : start + count], part)
+            start += count
+        result |= dict.fromkeys(order[start:], "train")
+    missing = next((part for part in (*shares, "train") if part not in result.values()), None)
+    if missing is not None:
+        raise DataError(
+            f"{count_of_patients(len(result))} are too few for {len(shares) + 1} parts: nobody is left for '{missing}'",
+            fix="Split off fewer parts or larger shares",
+        )
+    return result
+
+
 def _count(name: str, patients: int, fraction: float) -> int:
     if not 0 < fraction <= 100:
         raise DataError(f"A label fraction is in (0, 100] per cent, but got {fraction:g}")
@@ -227,7 +264,7 @@ def _count(name: str, patients: int, fraction: float) -> int:
     return int(exact + 0.5)
 
 
-def _patients_by_class(labels: np.ndarray, patients: np.ndarray) -> dict[object, set[str]]:
+def patients_by_class(labels: np.ndarray, patients: np.ndarray) -> dict[object, set[str]]:
     """Return the patients of each class, rarest class first; a patient is in the first class they have."""
     having = {name: set(patients[labels == name]) for name in np.unique(labels)}
     result: dict[object, set[str]] = {}
@@ -238,7 +275,8 @@ def _patients_by_class(labels: np.ndarray, patients: np.ndarray) -> dict[object,
     return result
 
 
-def _patients(number: int) -> str:
+def count_of_patients(number: int) -> str:
+    """Return a number of patients in words."""
     return f"{number} patient" if number == 1 else f"{number} patients"
 
 

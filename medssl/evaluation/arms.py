@@ -101,13 +101,13 @@ class Pretrained:
         return list(discovery.load("methods", self.settings["method"]).STRENGTHS)
 
     def pretrained_on(self) -> pd.DataFrame:
-        """Return patient_key and pixel_hash of every image that was seen.
+        """Return patient_key and pixel_hash of every image that was seen, in this run and in the stages before it.
 
         Raises:
             DataError: The list is not there or damaged, so that overlap with test patients cannot be excluded.
         """
         path = self.folder / runs.IMAGES
-        table = kept.table(path, ("sample_id", "patient_key", "pixel_hash"))
+        table = runs.images_seen(self.folder)
         if table is None:
             raise DataError(
                 f"The run '{self.name}' does not say which images it was pretrained on",

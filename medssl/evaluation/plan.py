@@ -34,6 +34,7 @@ class SweepSettings(Settings):
         ood_hashes: Of their rows.
         ood_labels: Whether the other places are also learnt from, apart: from the labels of their training patients.
         shifts: Acquisition shifts that the in-distribution test images are also shown under.
+        where: The condition that the images of all manifests met, if one was given.
         label: The label column.
         positive: Its words that count as positive, None where they follow from the column.
         negative: Likewise.
@@ -58,6 +59,7 @@ class SweepSettings(Settings):
     ood_hashes: dict[str, str]
     ood_labels: bool = False
     shifts: list[str] = []
+    where: str | None = None
     label: str
     positive: list[str] | None = None
     negative: list[str] | None = None

@@ -12,7 +12,7 @@ from medssl.data.labels import BinaryLabel
 from medssl.data.manifest import Manifest
 from medssl.data.splits import ONE_PATIENT, held_out, nested_fractions
 from medssl.errors import DataError
-from medssl.evaluation import overlap, shifts
+from medssl.evaluation import likeness, overlap, shifts
 from medssl.evaluation.arms import Arm, Recipe
 from medssl.evaluation.cohort import Cohort, LabelSpec, Progress, gather, labelled, patients_of, with_words, words_for
 from medssl.evaluation.plan import SweepSettings
@@ -102,15 +102,15 @@ def prepare(
     for name, part in tests.items():
         _check_classes(part.table, f"the test set '{name}'", settings.label, label)
     tables = {name: part.table for name, part in tests.items()}
-    overlap.check_tests(tables)
-    overlap.check_pretraining(arms, tables)
-    remarks += overlap.unlike_keys(arms, tables)
+    remarks += overlap.check_tests(tables)
+    remarks += overlap.check_pretraining(arms, tables)
     for name, part in pools.items():
         if settings.drop_overlap:
             pools[name], told = _dropped(part, name, list(tables.values()))
             remarks.append(told)
         _check_classes(pools[name].table, f"the training part{_of(name)}", settings.label, label)
-        overlap.check_training(pools[name].table, tables)
+        remarks += overlap.check_training(pools[name].table, tables, _of(name))
+        remarks += likeness.told(pools[name], tests)
     pool = pools.pop("")
     places = {}
     for name, part in pools.items():

@@ -13,6 +13,7 @@ import pandas as pd
 
 from medssl import files
 from medssl.data.manifest import Manifest
+from medssl.data.scan import keep
 from medssl.evaluation import plan, shifts
 from medssl.evaluation.arms import BUILT_IN, Arm, check_name, open_arms
 from medssl.evaluation.bootstrap import RESAMPLES
@@ -60,6 +61,7 @@ def sweep(
     draws: int = 5,
     mode: str = "probe",
     drop_overlap: str | None = None,
+    where: str | None = None,
     checkpoint: str = "last",
     margin: float = 0.02,
     primary: str | None = None,
@@ -87,6 +89,7 @@ def sweep(
         fractions: Per cent of the training patients that are labelled.
         draws: Label draws a fraction.
         mode: "probe" or "finetune".
+        where: A condition on the columns of every manifest; other images are neither trained nor tested on.
         drop_overlap: "train" leaves out training images that share patient or pixels with a test image.
         checkpoint: "last", or "best" by online kNN.
         margin: The smallest AUROC difference that matters.
@@ -112,6 +115,7 @@ def sweep(
         opened, manifest, ood, fractions=fractions, primary=primary, drop_overlap=drop_overlap, budget=budget,
         device=device, label=label, positive=positive or None, negative=negative or None, draws=draws, mode=mode,
         seed=seed, checkpoint=checkpoint, margin=margin, ood_labels=ood_labels,
+        where=where,
     )  # fmt: skip
     _check_labels(settings, data, others)
     folder = plan.choose_folder(settings, None if out is None else Path(out), resume)
@@ -178,12 +182,15 @@ def _check_labels(settings: SweepSettings, data: Manifest, others: Mapping[str, 
 
 
 def _planned(
-    arms: Sequence[Arm], manifest: Path, ood: Sequence[str | Path], **asked: Any
+    arms: Sequence[Arm], manifest: Path, ood: Sequence[str | Path], where: str | None = None, **asked: Any
 ) -> tuple[SweepSettings, Manifest, dict[str, Manifest]]:
     """Return the plan, the in-distribution manifest, and the others by name."""
     changes, elsewhere = shifts.split([str(place) for place in ood])
     data, others = Manifest.load(manifest), plan.open_ood([Path(place) for place in elsewhere])
-    settings = plan.resolve(arms, (Path(manifest), data), others, shifts=changes, **asked)
+    if where:
+        data = keep(data, where)
+        others = {name: (path, keep(other, where)) for name, (path, other) in others.items()}
+    settings = plan.resolve(arms, (Path(manifest), data), others, shifts=changes, where=where, **asked)
     return settings, data, {name: other for name, (_, other) in others.items()}
 
 

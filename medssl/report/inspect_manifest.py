@@ -11,6 +11,7 @@ import pandas as pd
 from medssl.data.manifest import Manifest
 from medssl.data.masking import KINDS, Names
 from medssl.data.readers import read_image
+from medssl.data.scan import keep
 from medssl.errors import DataError
 from medssl.report.inspected import Fact, Inspected, drawn, is_colour, listed
 from medssl.report.pictures import flat
@@ -24,13 +25,21 @@ _AXES = ("slices", "rows", "columns")
 Progress = Callable[[str, dict[str, Any]], None]
 
 
-def inspect(path: Path, *, ids: bool, sheet: bool, seed: int = 0, progress: Progress | None = None) -> Inspected:
+def inspect(
+    path: Path,
+    *,
+    ids: bool,
+    sheet: bool,
+    seed: int = 0,
+    where: str | None = None,
+    progress: Progress | None = None,
+) -> Inspected:
     """Return the facts of a manifest and, for a sheet, up to 24 of its images drawn evenly over its rows.
 
     Raises:
         DataError: It is no manifest, or none of the images drawn can be read.
     """
-    manifest = Manifest.load(path)
+    manifest = keep(Manifest.load(path), where)
     names = Names(shown=ids, table=manifest.table)
     facts = [("manifest", str(path) if ids else names.of("path", path.name)), *_facts(manifest, names)]
     if not sheet:

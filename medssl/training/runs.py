@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from medssl import files, kept
 from medssl.errors import DataError, SettingsError, nearest
 from medssl.settings import flat
@@ -14,9 +16,10 @@ from medssl.training.settings import read
 
 HOME = Path("runs")
 SETTINGS, CHOICES, PROVENANCE, MANIFEST = "settings.yaml", "choices.json", "provenance.json", "manifest.parquet"
-LOG, IMAGES = "metrics.jsonl", "pretrained_on.parquet"
+LOG, IMAGES, BEFORE = "metrics.jsonl", "pretrained_on.parquet", "seen_before.parquet"
 LAST, BEST, CHECKPOINTS, SNAPSHOTS = "backbone", "backbone-best", "checkpoints", "snapshots"
-_BEGINNING = (SETTINGS, CHOICES, PROVENANCE, MANIFEST, LOG, IMAGES)
+SEEN = ("sample_id", "patient_key", "pixel_hash")
+_BEGINNING = (SETTINGS, CHOICES, PROVENANCE, MANIFEST, LOG, IMAGES, BEFORE)
 
 
 def new_name(modality: str, method: str, backbone: str, home: Path = HOME) -> Path:
@@ -33,6 +36,37 @@ def is_finished(run: Path) -> bool:
     if not (run / LAST / "config.json").is_file() or not (run / PROVENANCE).is_file():
         return False
     return files.read_mapping(run / PROVENANCE).get("finished") is not None
+
+
+def images_seen(run: Path) -> pd.DataFrame | None:
+    """Return the images that a run's weights have seen, those of the stages before it included; None where unknown.
+
+    Raises:
+        DataError: A list is damaged.
+    """
+    lists = [kept.table(run / name, SEEN) for name in (IMAGES, BEFORE)]
+    if lists[0] is None:
+        return None
+    return pd.concat([one for one in lists if one is not None], ignore_index=True)
+
+
+def keep_images_seen_before(run: Path, parent: Path) -> None:
+    """Write `seen_before.parquet`: what the weights of another run saw that this one begins with.
+
+    Kept whole in every run, so that a test set can be checked against all stages wherever their folders are by then.
+
+    Raises:
+        DataError: The other run does not say what it saw.
+    """
+    seen = images_seen(parent)
+    if seen is None:
+        raise DataError(
+            f"The run '{parent.name}' does not say which images it was pretrained on",
+            where=parent / IMAGES,
+            fix="Without that list no test set of a later stage can be trusted: pretrain it again",
+        )
+    with files.atomic_path(run / BEFORE) as temporary:
+        seen.drop_duplicates().to_parquet(temporary, index=False)
 
 
 def snapshot(run: Path, epoch: int) -> Path:

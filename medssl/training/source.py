@@ -179,8 +179,8 @@ class Selection:
         patients: Patient keys, None where unknown.
         pixel_hash: Hashes of the source pixels.
         labels: 1, 0, or NaN where unknown.
-        id_key: What patients' pseudonyms were made with, None where they are real; see `medssl.data.keys`.
         remarks: Sentences for people.
+        id_key: Fingerprints of the keys that patients are pseudonyms by, None where all are as in the files.
     """
 
     rows: np.ndarray
@@ -188,8 +188,8 @@ class Selection:
     patients: np.ndarray
     pixel_hash: np.ndarray
     labels: np.ndarray
-    id_key: np.ndarray
     remarks: tuple[str, ...]
+    id_key: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -197,7 +197,7 @@ class Selection:
     def table(self) -> pd.DataFrame:
         """Return `pretrained_on.parquet`: what a sweep checks its test images against."""
         columns = {"sample_id": self.sample_id, "patient_key": self.patients, "pixel_hash": self.pixel_hash}
-        columns |= {"id_key": self.id_key}
+        columns |= {} if self.id_key is None else {"id_key": self.id_key}
         return pd.DataFrame(columns).astype(pd.StringDtype(na_value=np.nan))
 
 
@@ -230,8 +230,8 @@ def select(source: Source, index: pd.DataFrame) -> Selection:
         _keys(index)[rows],
         hashes[rows],
         known["label"].to_numpy(dtype=float)[rows],
-        index["id_key"].to_numpy(dtype=object)[rows],
         tuple(remarks),
+        index["id_key"].to_numpy(dtype=object)[rows] if "id_key" in index and index["id_key"].notna().any() else None,
     )
 
 

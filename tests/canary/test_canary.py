@@ -121,10 +121,11 @@ def test_nothing_written_or_said_holds_a_canary(site):
     leaks = defaultdict(dict)
     for path in files_below(site.folder / "out") + files_below(site.folder / "cache"):
         name = path.relative_to(site.folder).as_posix()
-        manifest = path.name in ("keyed.parquet", "once.csv", "slices.parquet", "manifest.parquet")
-        hits = site.leaks(path.read_bytes(), paths=manifest, dates=manifest and path.suffix == ".parquet")
-        if path.name == "once.csv":  # its dates are shifted: they may be anybody's, but not those of their row
-            shifted = set(pd.read_csv(path)["study_date"].dropna())
+        plain = path.name.removeprefix(".").removesuffix(".files")  # the record of a scan holds what its manifest holds
+        manifest = plain in ("keyed.parquet", "once.csv", "slices.parquet", "manifest.parquet")
+        hits = site.leaks(path.read_bytes(), paths=manifest, dates=manifest and plain.endswith(".parquet"))
+        if plain == "once.csv":  # its dates are shifted: they may be anybody's, but not those of their row
+            shifted = set(pd.read_csv(path.with_name(plain))["study_date"].dropna())
             hits = {hit: place for hit, place in hits.items() if hit not in shifted}
         leaks[name] = hits | dict.fromkeys(found(name.encode()), "its name")
     for name, data in site.said.items():

@@ -97,3 +97,23 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, arg
     assert said in done.output
     assert "Traceback" not in done.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_is_split_by_patient_and_says_how(copy, tmp_path):
+    assert run("adopt", "oct-kermany", copy, "-o", tmp_path / "m.parquet").exit_code == 0
+    done = run("split", tmp_path / "m.parquet", "-o", tmp_path / "s.parquet", "--test", "0.5", "--seed", "3")
+    assert done.exit_code == 0, done.output
+    assert (
+        "split by patient: test 0.5, seed 3; train 1 patient with 2 images, test 1 patient with 2 images" in done.output
+    )
+    assert Manifest.load(tmp_path / "s.parquet").table["split"].value_counts().to_dict() == {"train": 2, "test": 2}
+    again = run("split", tmp_path / "s.parquet", "-o", tmp_path / "t.csv")
+    assert again.exit_code == 65
+    assert "has a split already" in again.output
+    over = run("split", tmp_path / "s.parquet", "-o", tmp_path / "t.csv", "--again", "--test", "0.5")
+    assert over.exit_code == 0
+    assert "a .csv has no place" in over.output
+    assert run("split", tmp_path / "m.parquet", "-o", tmp_path / "m.parquet").exit_code == 2
+    few = run("split", tmp_path / "m.parquet", "-o", tmp_path / "u.parquet", "--where", "patient_id == '11'")
+    assert few.exit_code == 65
+    assert "1 patient" in few.output

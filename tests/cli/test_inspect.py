@@ -257,3 +257,16 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(archive, monkeypatch, argu
     assert "Traceback" not in done.output
     assert "bug" not in done.output
     assert {path: path.read_bytes() for path in archive.rglob("*") if path.is_file()} == before
+
+
+def test_a_condition_chooses_rows_of_a_manifest_and_of_nothing_else(tmp_path):
+    for number in range(3):
+        Pil.fromarray(np.full((8, 8 + number), number, np.uint8)).save(tmp_path / f"{number}.png")
+    scan([tmp_path]).save(tmp_path / "m.parquet")
+    shown = CliRunner().invoke(build(), ["inspect", str(tmp_path / "m.parquet"), "--where", "columns >= 9"])
+    assert shown.exit_code == 0, shown.output
+    assert "2 planes" in shown.output
+    refused = CliRunner().invoke(build(), ["inspect", str(tmp_path / "0.png"), "--where", "columns >= 9"])
+    assert refused.exit_code == 2
+    hostile = CliRunner().invoke(build(), ["inspect", str(tmp_path / "m.parquet"), "--where", "columns.to_csv('x')"])
+    assert hostile.exit_code == 2

@@ -90,3 +90,70 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(archive, monkeypatch, argu
     assert said in done.output
     assert "Traceback" not in done.output
     assert sorted(archive.iterdir()) == before
+
+
+def test_an_update_keeps_options_labels_and_splits(archive, tmp_path):
+    out = tmp_path / "m.parquet"
+    assert (
+        run(archive, "--labels", archive / "labels.csv", "-o", out, "--site", "here", "--key", tmp_path / "k").exit_code
+        == 0
+    )
+    manifest = Manifest.load(out)
+    manifest.with_table(manifest.table.assign(split="train", grade="high")).save(out)
+    Pil.fromarray(np.full((8, 8), 9, np.uint8)).save(archive / "new.png")
+    (archive / "2.png").unlink()
+    done = run(archive, "-o", out, "--update")
+    assert done.exit_code == 0, done.output
+    assert "1 are new" in done.output
+    assert "1 are gone" in done.output
+    table = Manifest.load(out).table.set_index("path")
+    assert table["label"].dropna().tolist() == ["NO", "AMD"]
+    assert set(table["site"]) == {"here"}
+    assert "2.png" not in table.index
+    assert table.loc["0.png", ["split", "grade"]].tolist() == ["train", "high"]
+    assert table.loc["new.png", ["split", "grade"]].isna().all()
+
+
+def test_an_update_without_the_label_table_says_so(archive, tmp_path):
+    out = tmp_path / "m.parquet"
+    assert run(archive, "--labels", archive / "labels.csv", "-o", out).exit_code == 0
+    (archive / "labels.csv").unlink()
+    done = run(archive, "-o", out, "--update")
+    assert done.exit_code == 65
+    assert "label table that was joined before" in done.output
+
+
+def test_parts_of_a_scan_are_joined(archive, tmp_path):
+    out = tmp_path / "m.csv"
+    for part in ("1/2", "2/2"):
+        done = run(archive, "-o", out, "--shard", part, "--key", tmp_path / "k")
+        assert done.exit_code == 0, done.output
+    assert not out.exists()
+    assert run(archive, "-o", out, "--key", tmp_path / "k").exit_code == 0
+    assert len(Manifest.load(out).usable()) == 3
+
+
+def test_an_update_whose_ids_would_be_others_is_refused(archive, tmp_path):
+    out = tmp_path / "m.parquet"
+    assert run(archive, "-o", out).exit_code == 0
+    was = out.read_bytes()
+    done = run(archive, "-o", out, "--update")
+    assert done.exit_code == 65
+    assert "a key that was thrown away" in done.output
+    assert run(archive, "-o", out, "--overwrite", "--key", tmp_path / "k").exit_code == 0
+    done = run(archive, "-o", out, "--update", "--key", tmp_path / "another")
+    assert "another key" in done.output
+    assert out.read_bytes() != was
+
+
+def test_parts_need_a_key(archive, tmp_path):
+    done = run(archive, "-o", tmp_path / "m.csv", "--shard", "1/2")
+    assert done.exit_code == 2
+    assert "--key FILE" in done.output
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b"])
+def test_a_part_that_is_none_is_refused(archive, tmp_path, shard):
+    done = run(archive, "-o", tmp_path / "m.csv", "--shard", shard, "--key", tmp_path / "k")
+    assert done.exit_code == 2
+    assert "3/8" in done.output

@@ -11,6 +11,7 @@ from medssl import discovery
 from medssl.data.columns import KNOWN
 from medssl.data.privacy import LOOKED_AT
 from medssl.data.readers import all_readers, read_image
+from medssl.data.readers.medmnist import PARTS
 from medssl.data.scan import scan
 from tests.data.readers import vendor_oct
 
@@ -60,7 +61,14 @@ def written_heidelberg_e2e(folder):
     vendor_oct.e2e(folder / "x.e2e", {1: {"eye": b"R"}, 2: {"pattern": 5}})
 
 
+def written_medmnist(folder):
+    for count, shape in enumerate([(4, 5), (4, 5, 3), (3, 4, 5)]):
+        arrays = {f"{part}_images": np.arange(2 * np.prod(shape), dtype=np.uint8).reshape(2, *shape) for part in PARTS}
+        np.savez_compressed(folder / f"{count}.npz", **arrays)
+
+
 WRITTEN = {
+    "medmnist": written_medmnist,
     "itk": written_itk,
     "numpy_array": written_numpy_array,
     "heidelberg_vol": written_heidelberg_vol,

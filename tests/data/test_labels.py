@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from medssl.data.columns import typed
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.labels import binary_label, join_labels
 from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
@@ -26,7 +27,7 @@ def write(folder: Path, text: str, name: str = "labels.csv") -> Path:
 
 
 def test_a_spreadsheet_joins_all_rows(cases):
-    found = scan([cases / "M01"], labels=cases / "M01" / "labels.csv").usable()
+    found = scan([cases / "M01"], labels=cases / "M01" / "labels.csv", key=AS_THEY_ARE).usable()
     assert found.table["label"].tolist() == ["A", "B", "A", "B"]
     assert found.table["patient_id"].nunique() == 4
     assert float(found.table["age"][0]) == 60.5
@@ -153,3 +154,14 @@ def test_a_choice_among_many_words():
 def test_a_label_that_is_no_pair_of_classes_is_refused(words, column, chosen, error, said):
     with pytest.raises(error, match=said):
         binary_label(labelled(words), column, **chosen)
+
+
+def test_days_of_studies_are_joined_in_one_form_and_others_are_refused_with_their_row(tmp_path):
+    images = manifest(tmp_path, ["a.png", "b.png"], study_date=["2019-01-01", None])
+    joined = join_labels(images, write(tmp_path, "file,study_date\na.png,20200229\nb.png,2021-01-02\n"))
+    assert joined.table["study_date"].tolist() == ["2020-02-29", "2021-01-02"]
+    assert "study_date of labels.csv replaces that of the file in 1 images" in joined.remarks
+    for wrong in ("2021-02-29", "03/04/2020", "2020"):
+        table = write(tmp_path, f"file,study_date\na.png,2020-01-01\nb.png,{wrong}\n")
+        with pytest.raises(DataError, match=f"'{wrong}' in column 'study_date', row 2 below the header"):
+            join_labels(images, table)

@@ -77,6 +77,16 @@ def test_usable_and_where(manifest):
         ("__import__('os').system('true')", "allowed"),
         ("@pd.io", "parsed"),
         ("[x for x in rows]", "ListComp"),
+        ("label.str.__class__", "'.__class__' is not allowed"),
+        ("rows.values", "'.values' is not allowed"),
+        ("open('/etc/passwd')", "may not call functions"),
+        ("(lambda: 1) == 1", "Lambda"),
+        ("rows[0] == 10", "Subscript"),
+        ("x := 3", "parsed"),
+        ("(x := 3) == 3", "NamedExpr"),
+        ("rows == 1; rows == 2", "parsed"),
+        ("label == `@pd`", "parsed"),
+        ("f'{rows}' == 'a'", "JoinedStr"),
         ("rows > 'a'", "cannot be used"),
     ],
 )
@@ -93,6 +103,7 @@ def test_load_names_the_row_that_breaks_a_rule(manifest, tmp_path):
         ("sample_id", "a", "stands twice, row 2"),
         ("ndim", "4", "row 2"),
         ("frame", "-1", "below 0, row 2"),
+        ("study_date", "2021-02-29", "'2021-02-29' in column 'study_date' is no day as YYYY-MM-DD, row 2"),
         ("split", "tset", "'tset' in column 'split' is none of train, val, test, ood, row 2"),
     ]:
         table = manifest.table.astype(object)

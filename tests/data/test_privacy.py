@@ -11,13 +11,12 @@ from pydicom import uid
 from typer.testing import CliRunner
 
 from medssl.cli.main import build
-from medssl.data.columns import KNOWN
+from medssl.data.columns import KNOWN, iso_day
 from medssl.data.keys import AS_THEY_ARE, Key, from_file, kept, once
 from medssl.data.labels import join_labels
 from medssl.data.manifest import Manifest
 from medssl.data.privacy import Hiding, mark_of, shifted
 from medssl.data.readers.parts.dicom_burned import burned_in
-from medssl.data.readers.parts.dicom_rows import day
 from medssl.data.readers.parts.said import said
 from medssl.data.scan import scan
 from medssl.errors import DataError, SettingsError
@@ -138,11 +137,11 @@ def test_dates_are_real_unless_they_are_to_be_shifted(archive):
         ("20190229", None),
         ("2020", None),
         ("Doe", None),
-        (None, None),
+        ("", None),
     ],
 )
 def test_a_date_is_a_date(text, right):
-    assert day(text) == right
+    assert iso_day(text) == right
 
 
 @pytest.mark.parametrize("key", [KEY, None])

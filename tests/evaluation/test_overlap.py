@@ -3,6 +3,8 @@ import pytest
 
 from medssl.errors import DataError
 from medssl.evaluation import overlap
+from medssl.evaluation.arms import Pretrained
+from medssl.training import runs
 
 
 def images(*rows: tuple[str, str]) -> pd.DataFrame:
@@ -54,25 +56,60 @@ def test_pretraining_on_a_test_patient_names_the_run():
     assert "Pretrain again" in str(caught.value)
 
 
+def keyed(table: pd.DataFrame, *keys: str | None) -> pd.DataFrame:
+    return table.assign(id_key=list(keys))
+
+
+def test_patients_under_one_key_are_compared_and_nothing_is_in_doubt():
+    pool = keyed(images(("site/3", "cc"), ("site/4", "dd")), "ab12", "ab12+dates")  # one key; dates do not matter
+    assert overlap.check_training(pool, {"id": keyed(TEST, "ab12", "ab12")}) == []
+    with pytest.raises(DataError, match="1 patient"):
+        overlap.check_training(keyed(images(("site/1", "zz")), "ab12"), {"id": keyed(TEST, "ab12", "ab12")})
+
+
 @pytest.mark.parametrize(
-    ("seen", "tested", "told"),
+    ("keys", "said"),
     [
-        (["aa"], ["aa"], False),
-        (["aa+dates"], ["aa"], False),
-        (["aa", "bb"], ["bb"], False),
-        (["aa"], ["bb"], True),
-        ([None], ["bb"], True),
-        ([None], [None], False),
-        (None, [None], False),
-        (None, ["bb"], True),
+        (("ab12", "ab12"), "named in 2 ways (as in the files, by the key ab12)"),
+        (("once-1", "cd34"), "named in 3 ways (as in the files, by the key cd34, by the key once-1)"),
     ],
 )
-def test_pseudonyms_by_different_keys_are_said_to_be_incomparable(seen, tested, told):
-    def table(marks):
-        rows = images(*[(f"p{k}", f"h{k}") for k in range(len(marks or "1"))])
-        return rows if marks is None else rows.assign(id_key=pd.array(marks, dtype="str"))
+def test_patients_under_different_keys_are_in_doubt_and_pixels_are_compared_all_the_same(keys, said):
+    other = keyed(TEST, *keys)
+    told = overlap.check_tests({"id": images(("site/3", "cc")), "far": other})
+    assert len(told) == 1
+    assert f"Whether the test sets 'id' and 'far' share patients cannot be told: patients are {said}" in told[0]
+    with pytest.raises(DataError, match="1 images with equal pixels"):
+        overlap.check_tests({"id": images(("site/3", "bb")), "far": other})
 
-    run = type("Run", (), {"name": "run-7", "pretrained_on": lambda self: table(seen)})()
+
+def test_patients_that_pretraining_did_not_know_are_in_doubt():
+    class Run:
+        name, folder = "run-7", "runs/run-7"
+
+        def pretrained_on(self) -> pd.DataFrame:
+            return images((None, "cc"), ("site/9", "ee"))  # type: ignore[arg-type]
+
+    arm = type("Arm", (), {"runs": (Run(),)})
+    told = overlap.check_pretraining([arm], {"id": TEST})  # type: ignore[list-item]
+    assert told == [
+        "Whether the images that 'run-7' saw and the test set 'id' share patients cannot be told: the patients of 1 of "
+        "the images that 'run-7' saw are unknown. They share no image with equal pixels"
+    ]
+
+
+def test_a_run_has_seen_what_all_stages_before_it_saw(tmp_path):
+    for number, name in enumerate(("first", "second", "third")):
+        (tmp_path / name).mkdir()
+        images((f"site/{number}", f"pixels-{number}")).to_parquet(tmp_path / name / runs.IMAGES)
+        if number:
+            runs.keep_images_seen_before(tmp_path / name, tmp_path / ("first", "second")[number - 1])
+    (tmp_path / "first").rename(tmp_path / "elsewhere")
+    seen = runs.images_seen(tmp_path / "third")
+    assert sorted(seen["patient_key"]) == ["site/0", "site/1", "site/2"]
+    run = Pretrained("third", tmp_path / "third", tmp_path, {}, "hash")
     arm = type("Arm", (), {"runs": (run,)})
-    remarks = overlap.unlike_keys([arm], {"id": table(tested)})
-    assert [("different keys" in remark, "1 of 1" in remark) for remark in remarks] == [(True, True)] * told
+    with pytest.raises(DataError, match=r"'third' was pretrained on images of the test set 'id'.*site/0"):
+        overlap.check_pretraining([arm], {"id": images(("site/0", "other"))})  # type: ignore[list-item]
+    with pytest.raises(DataError, match="does not say which images"):
+        runs.keep_images_seen_before(tmp_path / "third", tmp_path / "gone")

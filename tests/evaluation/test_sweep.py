@@ -385,3 +385,16 @@ def test_what_another_code_computed_is_never_used(arguments, finished, tmp_path,
     for folder, before in kept.items():
         made = set((out / folder).iterdir()) - before
         assert len(made) == len(before), folder
+
+
+def test_a_condition_leaves_images_out_of_every_part_and_place(arguments, tmp_path):
+    short = {**arguments, "fractions": [100], "draws": 1}
+    whole, some = (
+        sweep(**short, where=where, out=tmp_path / name)
+        for name, where in (("whole", None), ("some", "path.str.endswith('-0.png')"))
+    )
+    assert some.settings.where == "path.str.endswith('-0.png')"
+    for one, other in zip(whole.results["counts"], some.results["counts"], strict=True):
+        assert (other["patients"], 2 * other["images"]) == (one["patients"], one["images"])
+    with pytest.raises(DataError, match=r"None of .* images meets"):
+        sweep(**short, where="rows > 1000", out=tmp_path / "none")

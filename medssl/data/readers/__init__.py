@@ -3,7 +3,8 @@
 A reader is a module with `sniff(path, head) -> bool` (is this content mine?), `describe(path) -> list[dict]` (manifest
 rows from the header alone) and `read(path, frame) -> Image`. One whose files may be slices tells the `plane` of such a
 row, and has `read_slices(paths) -> Image`; see `medssl.data.grouping`. One whose header names a file of voxels beside
-it tells that `data_file`, which a scan then skips.
+it tells that `data_file`, which a scan then skips. One that can tell rows from the first bytes of an open file has
+`glance(path, handle, head, size) -> list[dict] | None`, which must return what `describe` does, or None.
 """
 
 import logging
@@ -20,7 +21,7 @@ from medssl.data.image import Image
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError
 
-HEAD_BYTES = 4096
+HEAD_BYTES = 8192
 for _library in ("pydicom", "highdicom", "PIL", "nibabel"):  # their logs quote what they read, a person's name perhaps
     logging.getLogger(_library).setLevel(logging.CRITICAL)
     logging.getLogger(_library).addFilter(lambda record: record.levelno >= logging.CRITICAL)  # pydicom sets its level
@@ -32,13 +33,16 @@ def all_readers() -> dict[str, ModuleType]:
     return {name: discovery.load("data.readers", name) for name in discovery.names("data.readers")}
 
 
-def reader_of(path: Path, head: bytes) -> str | None:
+def reader_of(path: Path | str, head: bytes) -> str | None:
     """Return the name of the reader for a file's content, or None.
 
     Args:
         path: The file.
         head: Its first `HEAD_BYTES` bytes.
     """
+    if head[128:132] == b"DICM":  # by far the commonest, and the only one that begins so
+        return "dicom"
+    path = Path(path)
     return next((name for name, reader in all_readers().items() if reader.sniff(path, head)), None)
 
 

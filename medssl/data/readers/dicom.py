@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from medssl.data.image import Image
-from medssl.data.readers.parts import dicom_rows, imagecodecs_plugin
+from medssl.data.readers.parts import dicom_alike, dicom_rows, imagecodecs_plugin
 from medssl.data.readers.parts.dicom_frames import layout
 from medssl.data.readers.parts.dicom_header import looks_like_dicom
 from medssl.data.readers.parts.dicom_pixels import header_of, read_plane, read_stack, read_volume
@@ -42,6 +42,18 @@ def describe(path: Path) -> list[dict[str, Any]]:
         DataError: The header cannot be parsed.
     """
     return dicom_rows.describe(path)
+
+
+def glance(path: Path | str, handle: int, head: bytes, size: int) -> list[dict[str, Any]] | None:
+    """Return what `describe` returns, many times as fast, or None where only that can tell.
+
+    Args:
+        path: The file.
+        handle: The file, open.
+        head: Its first bytes.
+        size: Of the file, in bytes.
+    """
+    return dicom_alike.rows(path, handle, head, size)
 
 
 @_quiet

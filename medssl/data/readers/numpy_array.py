@@ -15,12 +15,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from medssl.data.image import Image
+from medssl.data.readers.parts.npy import array_header, trusted
 from medssl.data.readers.parts.said import said
 from medssl.data.readers.parts.values import as_values
 from medssl.errors import DataError
 
-_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-_MOST = 1032  # bytes that one deflated byte can unpack to
 _VOLUME = "three axes: read as (slices, rows, columns)"
 _COLOUR = "three axes, the last {} long: read as (rows, columns, channels)"
 
@@ -93,7 +92,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], Shape, Any, np.dtype, list[
                 with zipfile.ZipFile(file) as archive:
                     member = _only_array(path, archive)
                     with archive.open(member) as handle:
-                        yield (handle, *_header(path, handle, member.file_size, _holds(member)))
+                        yield (handle, *_header(path, handle, member.file_size, trusted(path, member)))
             else:
                 file.seek(0)
                 size = path.stat().st_size
@@ -103,7 +102,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], Shape, Any, np.dtype, list[
 
 
 def _only_array(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """Return the one array of an archive, in a form whose length can be trusted."""
+    """Return the one array of an archive."""
     members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
     if len(members) != 1:
         raise DataError(
@@ -111,38 +110,11 @@ def _only_array(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
             where=path,
             fix="Save each as an .npy of its own",
         )
-    if members[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or members[0].flag_bits & 1:
-        raise DataError("The array is encrypted, or packed with another method than deflate", where=path)
     return members[0]
 
 
-def _holds(member: zipfile.ZipInfo) -> int:
-    """Return the most bytes that a member of an archive can unpack to, whatever it declares."""
-    return member.compress_size * (_MOST if member.compress_type == zipfile.ZIP_DEFLATED else 1)
-
-
 def _header(path: Path, handle: IO[bytes], size: int, most: int) -> tuple[Shape, Any, np.dtype, list[str]]:
-    """Return shape, order, type and remarks of an array, checked against the bytes that there are.
-
-    Args:
-        path: The file.
-        handle: It, or its member, at the first byte.
-        size: Its length as declared.
-        most: The most bytes that it can hold.
-    """
-    try:
-        shape, fortran, dtype = _HEADERS[npy.read_magic(handle)](handle)
-    except KeyError as error:
-        raise DataError(f"Version {error} of .npy is not supported", where=path) from error
-    except Exception as error:  # numpy's parser raises anything on foreign bytes
-        raise DataError("The header of the array cannot be parsed: it is damaged or cut off", where=path) from error
-    if dtype.kind not in "biuf":
-        what = {"c": "complex numbers", "O": "Python objects", "V": "structured records"}.get(dtype.kind, "no numbers")
-        raise DataError(f"The array holds {what} ({dtype.name}), expected integers or real numbers", where=path)
-    if len(shape) not in (2, 3) or min(shape) < 1:
-        raise DataError(f"The array has the shape {shape}, expected two or three axes, none empty", where=path)
-    needed = handle.tell() + math.prod(shape) * dtype.itemsize
-    if needed > min(size, most):
-        raise DataError(f"The array is truncated: {needed} bytes are described, {min(size, most)} there", where=path)
-    remarks = [f"{size - needed} bytes after the array are not read"] if size > needed else []
-    return shape, "F" if fortran else "C", dtype, remarks
+    """Return shape, order, type and remarks of an array; see `array_header`."""
+    shape, order, dtype = array_header(path, handle, size, most)
+    rest = size - handle.tell() - math.prod(shape) * dtype.itemsize
+    return shape, order, dtype, [f"{rest} bytes after the array are not read"] if rest > 0 else []

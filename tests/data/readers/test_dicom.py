@@ -328,3 +328,17 @@ def test_the_picture_in_dicom_is_the_picture_in_png(real_data):
     assert np.abs(as_dicom.astype(int) - as_png).max() <= 1
     circles = [dicom.read(folder / "a-circles-opt-rle.dcm", k).pixel_hash() for k in range(2)]
     assert circles == [dicom.read(folder / "a-circles-opt.dcm", k).pixel_hash() for k in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("elements", "day"),
+    [
+        ({"StudyDate": "20200229", "AcquisitionDate": "20200301"}, "2020-02-29"),
+        ({"StudyDate": "", "AcquisitionDate": "20200301"}, "2020-03-01"),
+        ({"SeriesDate": "20200304"}, None),
+        ({}, None),
+    ],
+)
+def test_the_day_of_the_study_is_a_day_or_unknown(tmp_path, elements, day):
+    path = write(tmp_path / "a.dcm", np.zeros((4, 4), np.uint8), **elements)
+    assert dicom.describe(path)[0]["study_date"] == day

@@ -56,6 +56,10 @@ def examples(folder: Path) -> dict[str, list[Path]]:
     np.save(folder / "volume.npy", volume)
     np.savez_compressed(folder / "plane.npz", plane)
     result["numpy_array"] += [folder / "volume.npy", folder / "plane.npz"]
+    pixels = np.stack([plane] * 3)
+    np.savez_compressed(folder / "set.npz", train_images=pixels, train_labels=[[0], [1], [0]], test_images=pixels[:1])
+    np.savez(folder / "stored.npz", val_images=np.stack([colour] * 2), val_labels=[[0], [1]])
+    result["medmnist"] += [folder / "set.npz", folder / "stored.npz"]
     result["heidelberg_vol"].append(vol(folder / "volume.vol"))
     result["heidelberg_e2e"].append(vendor_oct.e2e(folder / "both.e2e", {1: {"eye": b"R"}, 2: {"pattern": 5}})[0])
     result["topcon"] += [vendor_oct.topcon(folder / "plain.fds"), vendor_oct.topcon(folder / "coded.fda", coded=True)]

@@ -21,6 +21,8 @@ def pixels_missing(path: Path, header: Header) -> str | None:
     """
     if header.pixels_at is None:
         return None
+    if header.pixel_bytes is not None and header.pixel_bytes[1] != UNDEFINED:
+        return _native_missing(*header.pixel_bytes, header.dataset)
     size = path.stat().st_size
     with path.open("rb") as handle:
         handle.seek(header.pixels_at)
@@ -29,10 +31,13 @@ def pixels_missing(path: Path, header: Header) -> str | None:
             return "the file is truncated: it ends within the pixel data element"
         if length == UNDEFINED:
             return _fragments_missing(handle, size, frame_count(header.dataset))
-        available = size - handle.tell()
+        return _native_missing(size - handle.tell(), length, header.dataset)
+
+
+def _native_missing(available: int, length: int, dataset: Dataset) -> str | None:
     if available < length:
         return f"the file is truncated: {length - available} of {length} bytes of pixel data are missing"
-    needed = _bytes_needed(header.dataset)
+    needed = _bytes_needed(dataset)
     if needed is not None and length < needed:
         return f"the pixel data is too short: {length} bytes, but the header describes {needed}"
     return None

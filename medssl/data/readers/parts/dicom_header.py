@@ -9,12 +9,11 @@ from typing import NamedTuple
 from pydicom import Dataset, dcmread, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.sequence import Sequence
 
 from medssl.data.readers.parts.said import said
 from medssl.errors import DataError
 
-_PIXEL_TAGS = {(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)}
+PIXEL_TAGS = {(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)}
 _VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 
 
@@ -26,12 +25,15 @@ class Header(NamedTuple):
         pixels_at: Offset of the pixel data element; None where there is none, or where the file is deflated.
         bare: The file has no preamble and no file meta information.
         warnings: How many values pydicom found to break the standard.
+        pixel_bytes: How many bytes follow the head of the pixel data element, and how many it says; None where nobody
+            looked yet.
     """
 
     dataset: Dataset
     pixels_at: int | None
     bare: bool
     warnings: int
+    pixel_bytes: tuple[int, int] | None = None
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -111,8 +113,8 @@ def group_item(dataset: Dataset, frame: int, name: str) -> Dataset | None:
         frame: Number of the frame, from 0.
         name: Keyword of the group's sequence, such as "PixelMeasuresSequence".
     """
-    frames = dataset.get("PerFrameFunctionalGroupsSequence") or Sequence()
-    shared = dataset.get("SharedFunctionalGroupsSequence") or Sequence()
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    shared = dataset.get("SharedFunctionalGroupsSequence") or ()
     for groups in ([frames[frame]] if frame < len(frames) else []) + list(shared[:1]):
         items = groups.get(name)
         if items:
@@ -158,7 +160,7 @@ def _pixels_at(handle: io.BufferedReader, dataset: Dataset, position: int) -> in
     handle.seek(position)
     tag = handle.read(4)
     order = "<" if dataset.original_encoding[1] in (True, None) else ">"
-    if len(tag) < 4 or struct.unpack(order + "HH", tag) not in _PIXEL_TAGS:
+    if len(tag) < 4 or struct.unpack(order + "HH", tag) not in PIXEL_TAGS:
         return None
     if dataset.original_encoding[0] is False and handle.read(2) not in _VRS:  # implicit, whatever its syntax says
         dataset.set_original_encoding(True, dataset.original_encoding[1])

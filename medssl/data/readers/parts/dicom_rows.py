@@ -2,13 +2,13 @@
 
 import math
 import re
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, uid
 from pydicom.pixels import get_decoder
 
+from medssl.data.columns import iso_day
 from medssl.data.readers.parts.dicom_burned import burned_in
 from medssl.data.readers.parts.dicom_bytes import pixels_missing
 from medssl.data.readers.parts.dicom_frames import Layout, layout
@@ -51,7 +51,11 @@ def describe(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: The header cannot be parsed.
     """
-    header = open_header(path)
+    return rows_of(path, open_header(path))
+
+
+def rows_of(path: Path, header: Header) -> list[dict[str, Any]]:
+    """Return the rows of a file whose header is open."""
     dataset, rows = header.dataset, _identity(header)
     skipped = _not_an_image(header)
     if skipped:
@@ -108,19 +112,22 @@ def _identity(header: Header) -> dict[str, Any]:
     told = {name: word(dataset.get(keyword)) for name, keyword in names.items()}
     return told | {
         "modality": _code(told["modality"]),
-        "study_date": day(word(dataset.get("StudyDate"))),
+        "study_date": study_date(dataset),
         "burned_in": burned_in(dataset),
         "remarks": remarks,
     }
 
 
-def day(text: str | None) -> str | None:
-    """Return a date as YYYY-MM-DD, None for what is none; that of ACR-NEMA, with dots, is one."""
-    plain = (text or "").replace(".", "")
-    try:
-        return date(int(plain[:4]), int(plain[4:6]), int(plain[6:])).isoformat() if len(plain) == 8 else None
-    except ValueError:
-        return None
+def study_date(dataset: Dataset) -> str | None:
+    """Return the day of the study as YYYY-MM-DD: StudyDate, which archives sort by, else AcquisitionDate; or None.
+
+    A StudyDate may be empty (type 2) where the device knew when it acquired. What is no day is unknown.
+    """
+    for keyword in ("StudyDate", "AcquisitionDate"):
+        day = iso_day(word(dataset.get(keyword)) or "")
+        if day:
+            return day
+    return None
 
 
 def _code(text: str | None) -> str | None:

@@ -4,6 +4,7 @@ Positions and directions are DICOM's (LPS, mm). Only `ImagePositionPatient` and 
 slice thickness, `SpacingBetweenSlices`, slice location and the gantry tilt element are known to lie.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,12 +70,16 @@ def plane_of(dataset: Dataset) -> Plane | None:
         orientation = tuple(float(x) for x in dataset.ImageOrientationPatient)
     except (AttributeError, TypeError, ValueError):
         return None
-    if len(position) != 3 or len(orientation) != 6 or not np.isfinite([*position, *orientation]).all():
+    if len(position) != 3 or len(orientation) != 6 or not all(map(math.isfinite, (*position, *orientation))):
         return None
-    row, column = np.array(orientation[:3]), np.array(orientation[3:])
-    if abs(row @ column) > 0.01 or min(row @ row, column @ column) < 0.9:
+    row, column = orientation[:3], orientation[3:]
+    if abs(_dot(row, column)) > 0.01 or min(_dot(row, row), _dot(column, column)) < 0.9:
         return None
     return Plane(position, orientation, tuple(_words(dataset, name) for name in _KIND), _numbers(dataset))
+
+
+def _dot(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
 
 
 def same_direction(one: np.ndarray, other: np.ndarray) -> bool:
