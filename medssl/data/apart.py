@@ -35,7 +35,8 @@ _WORTH_A_PROCESS = 100  # files, which take about as long as another process tak
 _AHEAD = 32  # results a child that may wait for an earlier one
 _GARBAGE = 20_000  # objects between two looks for garbage
 _PATIENCE = 1.0  # seconds after which a child hands over what it has of a batch
-_NOW = struct.Struct("<qd")  # what a child works on: a number in its batch, and since when
+_NOW = struct.Struct("<qd")  # number of the item that a child works on, and since when
+_IDLE = (-1, math.inf)  # since never: a parent that sees the next number before the next time takes nobody for late
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class _Worker(Generic[T]):
     items: Sequence[T] = ()  # those without a result
 
     def at(self) -> tuple[int, float]:
-        """Return what it works on, counted from its first item of the batch as it was given, and since when."""
+        """Return the number of the item that it works on, and since when."""
         number, since = _NOW.unpack_from(self.now)
         return number, since
 
@@ -207,7 +208,7 @@ class _Crew(Generic[T, R, B]):
     def _hire(self) -> _Worker[T]:
         ours, theirs = multiprocessing.Pipe()
         now = mmap.mmap(-1, _NOW.size)
-        _NOW.pack_into(now, 0, -1, 0.0)
+        _NOW.pack_into(now, 0, *_IDLE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: a child only reads files
             process = multiprocessing.get_context("fork").Process(
@@ -319,7 +320,7 @@ def _work(
 
 
 def _hand_over(pipe: Connection, now: mmap.mmap, combine: Callable[[list[Any]], Any], results: list[Any]) -> None:
-    _NOW.pack_into(now, 0, -1, 0.0)  # a parent that is busy makes nobody late
+    _NOW.pack_into(now, 0, *_IDLE)  # a parent that is busy makes nobody late
     pipe.send((len(results), combine(results)))
 
 

@@ -35,11 +35,11 @@ class Earlier:
     choices: dict[str, Any] = field(default_factory=dict)
     shard: tuple[int, int] | None = None
     said: list[str] = field(default_factory=list)
-    _journal: Journal | None = None
-    _header: dict[str, Any] = field(default_factory=dict)
-    _rows: pa.Table | None = None
-    _alone: bool = True
-    _began: float | None = None
+    _journal: Journal | None = field(default=None, init=False, repr=False)
+    _header: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _rows: pa.Table | None = field(default=None, init=False, repr=False)
+    _alone: bool = field(default=True, init=False, repr=False)
+    _began: float | None = field(default=None, init=False, repr=False)
 
     @property
     def own(self) -> tuple[Path, ...]:

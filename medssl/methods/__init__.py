@@ -4,7 +4,7 @@ A method's file holds `TITLE`, `NEEDS` (what it asks of a backbone, among the ba
 views it wants), `Settings`, and `Method(backbone, settings)`, an `nn.Module` with
 
 - `wish`: the views it wants, a list of `ViewWish`;
-- `backbone`: what is exported;
+- `backbone`: what is trained, and exported where the method has no `exported` of its own, such as a teacher;
 - `forward(views, chance) -> dict`: "loss", and other scalars to be logged;
 - `after_step(step, total)`: what follows an optimizer step, such as moving a momentum copy;
 - where it makes pictures, `reconstruct(view, chance) -> (masked, reconstruction)`.
@@ -46,3 +46,8 @@ def build(name: str, backbone: "nn.Module", overrides: Mapping[str, Any] | None 
 
     module = discovery.load("methods", name)
     return module.Method(backbone, validate(module.Settings, overrides or {}, where=name))
+
+
+def exported(method: "nn.Module") -> "nn.Module":
+    """Return the backbone that is kept when the training is over: the teacher's where the method says so."""
+    return method.exported if hasattr(method, "exported") else method.backbone  # type: ignore[return-value]

@@ -18,6 +18,7 @@ from medssl.backbones.parts.transformer import Block, initialise
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.precision import wide
 from medssl.methods.parts.token_masks import TokenSplit, random_split, take
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
@@ -127,9 +128,9 @@ class Method(nn.Module):
         (view,) = views
         split = self._split(view, chance)
         prediction = self._predict(view, split)
-        target = take(patchify(view, self.backbone.patch), split.masked).float()
+        target = wide(take(patchify(view, self.backbone.patch), split.masked))
         mean, deviation = self._scale(target)
-        return {"loss": (prediction.float() - (target - mean) / deviation).square().mean()}
+        return {"loss": (wide(prediction) - (target - mean) / deviation).square().mean()}
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: MAE has no momentum copy."""

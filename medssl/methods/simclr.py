@@ -14,6 +14,7 @@ from medssl.errors import SettingsError
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import projection_head
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
@@ -59,8 +60,7 @@ class Method(nn.Module):
         """Return the NT-Xent loss of two views.
 
         Features are collected from all processes before the projection head, so that its BatchNorm and the
-        negatives cover the global batch and the loss is the same number on every process. BatchNorm inside a
-        backbone stays a matter of that process, unless the backbone is converted to `nn.SyncBatchNorm`.
+        negatives cover the global batch and the loss is the same number on every process.
 
         Args:
             views: Two tensors, (B, C, *spatial).
@@ -107,7 +107,7 @@ def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> di
         "loss", "positive_similarity" and "contrast_accuracy".
     """
     with torch.autocast(first.device.type, enabled=False):
-        projections = F.normalize(torch.cat([first, second]).float(), dim=1)  # (2N, D)
+        projections = F.normalize(wide(torch.cat([first, second])), dim=1)  # (2N, D)
         similarity = projections @ projections.T  # (2N, 2N)
         count = len(first)
         positive = torch.arange(2 * count, device=first.device).roll(count)

@@ -20,6 +20,7 @@ import psutil
 import torch
 from torch import nn
 
+from medssl.backbones.parts.synced import synchronise
 from medssl.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ class Device:
         module = module.to(self.target)
         if self.accelerator is None:
             return module
-        if self.target.type == "cuda":
-            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        module = synchronise(module) if self.target.type == "cpu" else nn.SyncBatchNorm.convert_sync_batchnorm(module)
         return self.accelerator.prepare_model(module, device_placement=True, evaluation_mode=False)
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from medssl.chance import Chance
+from medssl.methods.parts.wish import ViewWish
 from medssl.training.device import Device
 
 _FIRST = 2  # images of the step that is counted
@@ -100,11 +101,15 @@ class _Kept:
 def _step(method: nn.Module, shape: tuple[int, ...], images: int, device: Device) -> None:
     with torch.random.fork_rng([device.target] if device.target.type == "cuda" else []):
         torch.manual_seed(0)
-        count = sum(wish.count for wish in method.wish)  # type: ignore[union-attr]
-        views = [torch.randn(images, *shape, device=device.target) for _ in range(count)]
+        sizes = [_size(shape, wish) for wish in method.wish for _ in range(wish.count)]  # type: ignore[union-attr]
+        views = [torch.randn(images, *size, device=device.target) for size in sizes]
         with device.autocast():
             loss = method(views, Chance(list(range(images))))["loss"]
         loss.backward()
+
+
+def _size(shape: tuple[int, ...], wish: ViewWish) -> tuple[int, ...]:
+    return shape if wish.size is None else (shape[0], *(wish.size,) * (len(shape) - 1))
 
 
 def _timed(step: Callable[[], None], device: Device) -> float:

@@ -25,7 +25,7 @@ from medssl.batch import Batch
 from medssl.chance import key
 from medssl.errors import MedsslError, SettingsError
 from medssl.training.device import Device
-from medssl.training.optim import adamw, cosine, set_learning_rate
+from medssl.training.optim import adamw, cosine, set_learning_rate, set_weight_decay
 
 
 class Task(Protocol):
@@ -65,6 +65,7 @@ class Plan:
         learning_rate: The peak, after the linear scaling with the batch.
         warmup_steps: Steps from 0 to the peak.
         weight_decay: Decoupled; none on norms, biases and tokens.
+        final_weight_decay: What it becomes along a half cosine, or None where it stays.
         betas: AdamW's.
         clip_norm: Largest norm of the gradient, or None.
         seed: Everything random follows from it.
@@ -75,6 +76,7 @@ class Plan:
     learning_rate: float
     warmup_steps: int = 0
     weight_decay: float = 0.05
+    final_weight_decay: float | None = None
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float | None = None
     seed: int = 0
@@ -195,6 +197,9 @@ class Training:
         plan = self.plan
         self.learning_rate = cosine(self.step, plan.steps, plan.learning_rate, plan.warmup_steps)
         set_learning_rate(self.optimizer, self.learning_rate)
+        if plan.final_weight_decay is not None:
+            decay = cosine(self.step, plan.steps, plan.weight_decay, final=plan.final_weight_decay)
+            set_weight_decay(self.optimizer, decay)
         torch.manual_seed(key(plan.seed, "step", self.step, self.device.rank) >> 1)
         with self.device.autocast():
             losses = self.task.loss(self.module, batch, self.step)

@@ -70,6 +70,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("scale", 1.0)
 
 
+def set_weight_decay(optimizer: torch.optim.Optimizer, decay: float) -> None:
+    """Set the weight decay of every group that has any; norms, biases and tokens stay without."""
+    for group in optimizer.param_groups:
+        if group["weight_decay"] > 0:
+            group["weight_decay"] = decay
+
+
 def scaled_learning_rate(base: float, batch_size: int) -> float:
     """Return base x batch / 256, the linear rule of Goyal et al. (arXiv 1706.02677) that MAE and SimCLR follow."""
     if base <= 0 or batch_size < 1:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from medssl import backbones, discovery, files
+from medssl import backbones, discovery, files, methods
 from medssl.batch import Batch
 from medssl.chance import Chance, key
 from medssl.data.loader import Loader
@@ -238,13 +238,13 @@ class Session:
         monitor = Monitor(
             journal,
             _watched(store, selection, modality, train.monitor_images),
-            method.backbone,  # type: ignore[arg-type]
+            methods.exported(method),
             every=train.monitor_epochs * loader.steps_per_epoch,
         )
         saver = checkpoint.Checkpointer(folder, train.checkpoint_minutes, signals, lambda: monitor.best_step)
         snapshots = results.Snapshots(
             folder,
-            method.backbone,  # type: ignore[arg-type]
+            methods.exported(method),
             {epoch * loader.steps_per_epoch: epoch for epoch in train.keep_epochs},
             lambda training: results.card(settings, prepared.source, len(selection), training),
         )
@@ -302,6 +302,7 @@ def plan_of(settings: PretrainSettings, loader: Loader) -> Plan:
         learning_rate=rate,
         warmup_steps=min(round(train.warmup_epochs * loader.steps_per_epoch), steps - 1),
         weight_decay=train.weight_decay,
+        final_weight_decay=train.final_weight_decay,
         betas=train.betas,
         clip_norm=train.clip_norm,
         seed=train.seed,

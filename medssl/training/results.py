@@ -11,7 +11,7 @@ import pandas as pd
 import safetensors.torch
 from torch import nn
 
-from medssl import files, kept
+from medssl import files, kept, methods
 from medssl.backbones import weights
 from medssl.chance import Chance, key
 from medssl.data.store import Store
@@ -59,14 +59,14 @@ def export_backbones(
     run: Path, method: nn.Module, about: dict[str, Any], best_step: int | None, best: float | None
 ) -> None:
     """Write `backbone/` with the last weights, and `backbone-best/` with those the online kNN liked best."""
-    backbone: nn.Module = method.backbone  # type: ignore[assignment]
+    backbone = methods.exported(method)
     if best_step is None:
         shutil.rmtree(run / runs.BEST, ignore_errors=True)
     else:
         state = checkpoint.load(checkpoint.path_of(run, best_step))["module"]
-        other = copy.deepcopy(backbone)
-        prefix = "backbone."
-        other.load_state_dict({name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)})
+        then = copy.deepcopy(method)
+        then.load_state_dict(state)
+        other = methods.exported(then)
         other.name, other.family = backbone.name, backbone.family
         chosen = {"step": best_step, "knn_auroc": best, "rule": "highest AUROC of the online kNN on training patients"}
         weights.export(other, run / runs.BEST, {**about, "chosen": chosen})

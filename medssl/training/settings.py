@@ -45,6 +45,9 @@ class TrainSettings(Settings):
         default=None, gt=0, description="peak; none means base_learning_rate x batch / 256"
     )
     weight_decay: float = Field(default=0.05, ge=0, description="none on norms, biases and tokens")
+    final_weight_decay: float | None = Field(
+        default=None, gt=0, description="what weight_decay becomes along a half cosine; none means it stays"
+    )
     betas: tuple[_Share, _Share] = Field(default=(0.9, 0.95), description="AdamW's running averages")
     warmup_epochs: float = Field(default=5, ge=0, description="epochs in which the learning rate rises from 0")
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the gradient")

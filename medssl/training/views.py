@@ -27,7 +27,7 @@ from medssl.augment import (
 from medssl.batch import Batch
 from medssl.chance import Chance, key
 from medssl.methods.parts.wish import ViewWish
-from medssl.modalities.parts.modality import Modality
+from medssl.modalities.parts.modality import Modality, ViewRecipe
 
 # The operations after the geometry, in order; each stands in a recipe under the name of its file.
 _ON_VALUES = {
@@ -92,7 +92,7 @@ def sample_views(batch: Batch, wish: list[ViewWish], modality: Modality, seed: i
     wishes = [one for one in wish for _ in range(one.count)]
     views = []
     for number, one in enumerate(wishes):
-        recipe = modality.recipe(one.strength)
+        recipe = _recipe(modality, one)
         chance = Chance([key(seed, epoch, content, "view", number) for content in batch.content])
         view: ViewParameters = {"strength": one.strength, "size": one.size}
         view["geometry"] = geometry.sample(chance.spawn("geometry"), recipe.geometry, spatial_dims, occupied)
@@ -100,6 +100,14 @@ def sample_views(batch: Batch, wish: list[ViewWish], modality: Modality, seed: i
             view[name] = operation.sample(chance.spawn(name), getattr(recipe, name), spatial_dims)
         views.append(view)
     return views
+
+
+def _recipe(modality: Modality, wish: ViewWish) -> ViewRecipe:
+    recipe = modality.recipe(wish.strength)
+    if wish.crop_area is None:
+        return recipe
+    geometry = recipe.geometry.model_copy(update={"crop_area": wish.crop_area})
+    return recipe.model_copy(update={"geometry": geometry})
 
 
 def apply_views(

@@ -2,12 +2,14 @@
 
 import ctypes
 import os
+import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 
-from medssl.data.apart import Lost, each
+from medssl.data.apart import _IDLE, _NOW, Lost, blocks, each
 from medssl.errors import DataError
 
 
@@ -33,6 +35,11 @@ def refuse(_: int) -> None:
 
 def fail(_: int) -> None:
     raise ValueError("no")
+
+
+def slow(number: int) -> int:
+    time.sleep(0.4)
+    return number
 
 
 def own_pid(_: int) -> int:
@@ -102,3 +109,44 @@ def test_a_slow_consumer_loses_nothing():
 
 def test_nothing_is_nothing():
     assert list(each(crash, [])) == []
+
+
+def test_children_of_a_parent_that_is_killed_end():
+    code = (
+        "import time; from tests.data.test_apart import own_pid; from medssl.data.apart import each\n"
+        "results = each(own_pid, range(400), processes=2)\n"
+        "pids = {next(results) for _ in range(400)}\n"  # the generator stays open: the children wait
+    )
+    run = subprocess.Popen([sys.executable, "-c", f"{code}print(*pids, flush=True); time.sleep(60)"], stdout=-1)
+    pids = [int(word) for word in run.stdout.readline().split()]
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    deadline = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert pids
+
+
+def test_results_are_put_together_in_the_child_and_nothing_is_lost():
+    found = list(blocks(only(5, crash), range(1000), list, size=64, processes=2))
+    lost = [block for block in found if isinstance(block.value, Lost)]
+    assert [(block.start, block.size) for block in lost] == [(5, 1)]
+    assert "SIGSEGV" in lost[0].value.reason
+    done = {block.start + k: value for block in found if block not in lost for k, value in enumerate(block.value)}
+    assert done == {n: n * n for n in range(1000) if n != 5}
+    assert max(block.size for block in found) == 64
+
+
+def test_a_slow_batch_is_handed_over_in_parts():
+    found = list(blocks(slow, range(8), list, size=8, processes=1, seconds=5))
+    assert sum(block.size for block in found) == 8
+    assert len(found) > 2
+
+
+def test_a_child_between_two_batches_is_never_late():
+    """What it works on and since when are two words in memory, and a parent may see one of them a moment earlier."""
+    for number in (_IDLE[0], 7):
+        _, since = _NOW.unpack(_NOW.pack(number, _IDLE[1]))
+        assert since + 10 > time.monotonic()

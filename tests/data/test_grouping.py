@@ -254,3 +254,13 @@ def test_series_of_real_scanners(real_data):
     }
     image = read_image(found, stacks["philips-ct-tilt-phantom/001.dcm"])
     assert (image.array.shape, image.units) == ((1, 8, 512, 512), "HU")
+
+
+def test_a_volume_stands_in_the_place_of_its_first_file_and_is_named_after_its_first_slice(tmp_path):
+    for name, z in (("a", 4), ("c", 2), ("e", 0)):
+        write_slice(tmp_path / f"{name}.dcm", [0, 0, z], PatientID=name)
+    for name in ("b", "d"):
+        (tmp_path / f"{name}.txt").write_text("x")
+    table = scan([tmp_path]).table
+    assert table["path"].tolist() == ["e.dcm", "b.txt", "d.txt"]
+    assert table["patient_id"][0] == "e"

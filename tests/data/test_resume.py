@@ -144,6 +144,9 @@ def test_whatever_the_end_of_a_journal_is_its_whole_blocks_count(archive, tmp_pa
     resumed = scan([archive], hide=watch, earlier=Earlier(output))
     assert 0 < len(watch.read()) < len(everything)
     equal(resumed, scan([archive], hide=watch))
+    watch.read()
+    scan([archive], hide=watch, earlier=Earlier(output))
+    assert watch.read() == []  # the end was cut before more was appended
 
 
 def test_a_flipped_bit_costs_what_follows_it_and_no_row_is_wrong(archive, tmp_path):

@@ -1,4 +1,4 @@
-"""One of several processes that take the loss of one batch together; run by test_gather.py."""
+"""One of several processes that train on one batch together; run by test_two_processes.py."""
 
 import sys
 
@@ -6,36 +6,61 @@ import torch
 import torch.distributed as dist
 
 from medssl import backbones, methods
+from medssl.backbones.parts.synced import synchronise
 from medssl.chance import Chance
 
-IMAGES = 5
+IMAGES, STEPS = 5, 50
+SIZE = 32
+SMALL = {
+    "vit": {"width": 32, "depth": 1, "heads": 2, "patch_size": 8},
+    "resnet": {"stem_width": 4, "layers": (1, 1, 1, 1)},
+}
+NAMES = {"vit": "vit_nano", "resnet": "resnet18"}
+SETTINGS = {
+    "simclr": {"temperature": 0.3, "projection_width": 8},
+    "byol": {"projection_width": 8, "momentum": 0.9},
+    "vicreg": {"expander_width": 8},
+    "lejepa": {"projection_width": 8, "directions": 8, "local_views": 1},
+    "dino": {"prototypes": 10, "bottleneck": 8, "local_views": 1, "freeze_last_layer": 0.1},
+}
+PAIRS = [(method, family) for method in SETTINGS for family in SMALL]
 
 
-def method_and_views():
+def train(name, family, rows, world=1):
+    """Return the loss of each step, and the weights and buffers at the end, in float64."""
     torch.manual_seed(3)
-    overrides = {"width": 32, "depth": 1, "heads": 2, "patch_size": 8}
-    backbone = backbones.build("vit_nano", in_channels=1, image_size=16, overrides=overrides)
-    method = methods.build("simclr", backbone, {"temperature": 0.3, "projection_width": 8})
-    views = [torch.randn(IMAGES, 1, 16, 16), torch.randn(IMAGES, 1, 16, 16)]
-    return method, views
-
-
-def result(method, loss):
-    gradients = {name: parameter.grad for name, parameter in method.named_parameters()}
-    return {"loss": loss.detach(), "gradients": gradients, "buffers": dict(method.named_buffers())}
+    backbone = backbones.build(NAMES[family], in_channels=1, image_size=SIZE, overrides=SMALL[family])
+    method = methods.build(name, backbone, SETTINGS[name]).double()
+    if world > 1:
+        synchronise(method)
+    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.005, momentum=0.9)
+    losses = []
+    for step in range(STEPS):
+        noise = torch.Generator().manual_seed(step)
+        sizes = [wish.size or SIZE for wish in method.wish for _ in range(wish.count)]
+        views = [torch.randn(IMAGES, 1, s, s, generator=noise, dtype=torch.float64)[rows] for s in sizes]
+        loss = method(views, Chance(list(range(IMAGES))[rows]))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        loss = loss.detach().clone()
+        if world > 1:  # the averages that DDP takes
+            tensors = [loss, *(p.grad for p in method.parameters() if p.requires_grad)]
+            together = torch.cat([tensor.flatten() for tensor in tensors])
+            dist.all_reduce(together)
+            for tensor, mean in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
+                tensor.copy_(mean.view_as(tensor) / world)
+        optimizer.step()
+        method.after_step(step, STEPS)
+        losses.append(loss)
+    return {"losses": torch.stack(losses), "state": method.state_dict()}
 
 
 def main(rank: int, world: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
-    method, views = method_and_views()
     cuts = [0, 3, IMAGES]  # three images on one process, two on the other
-    own = slice(cuts[rank], cuts[rank + 1])
-    loss = method([view[own] for view in views], Chance(list(range(IMAGES))[own]))["loss"]
-    loss.backward()
-    for parameter in method.parameters():  # the average, as DDP takes it
-        dist.all_reduce(parameter.grad)
-        parameter.grad /= world
-    torch.save(result(method, loss), f"{folder}/{rank}.pt")
+    rows = slice(cuts[rank], cuts[rank + 1])
+    found = {f"{name} {family}": train(name, family, rows, world) for name, family in PAIRS}
+    torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 

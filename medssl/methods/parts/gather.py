@@ -40,3 +40,16 @@ class _Gather(torch.autograd.Function):
         rank = dist.get_rank()
         start = sum(ctx.sizes[:rank])
         return total[start : start + ctx.sizes[rank]]
+
+
+def share_of_all(rows: int, device: torch.device) -> float:
+    """Return the factor that makes a mean over this process's rows its part of the mean over all rows.
+
+    It is rows x processes / (rows of all processes), so that the average of the products over processes, as DDP
+    takes it for gradients, is the mean over the global batch; 1 where all processes hold as many.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return 1.0
+    everywhere = torch.tensor([rows], device=device)
+    dist.all_reduce(everywhere)
+    return rows * dist.get_world_size() / int(everywhere)

@@ -31,7 +31,7 @@ WANTED = (
     "ImagerPixelSpacing", "NominalScannedPixelSpacing", "ImageLaterality", "Laterality", "ImagePositionPatient",
     "ImageOrientationPatient", "EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue",
     "AcquisitionNumber", "InstanceNumber", "PatientName", "IssuerOfPatientID", "StudyDate", "AcquisitionDate",
-    "BurnedInAnnotation", "ConversionType",
+    "BurnedInAnnotation", "ConversionType", "HighBit",
 )  # fmt: skip
 """Whatever rows ask a header for. A question for anything else is odd: the file is read by pydicom, and slowly."""
 _NEVER = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")

@@ -1,0 +1,113 @@
+import math
+
+import pytest
+import torch
+
+from medssl import backbones, methods
+from medssl.chance import Chance
+from medssl.methods.dino import cross_entropy
+
+
+def make(**settings):
+    torch.manual_seed(0)
+    overrides = {"patch_size": 8, "depth": 1}
+    backbone = backbones.build("vit_nano", in_channels=1, image_size=64, overrides=overrides)
+    return methods.build("dino", backbone, {"prototypes": 12, "local_views": 2, "bottleneck": 16, **settings})
+
+
+def views_of(method, count=4, seed=0):
+    noise = torch.Generator().manual_seed(seed)
+    sizes = [wish.size or 64 for wish in method.wish for _ in range(wish.count)]
+    return [torch.randn(count, 1, size, size, generator=noise) for size in sizes]
+
+
+def slow(targets, logits):
+    """Over all pairs of a teacher's view and another of the student, row by row in float64."""
+    values = []
+    for t, q in enumerate(targets):
+        for v, logit in enumerate(logits):
+            if t == v:
+                continue
+            for row in range(len(q)):
+                exponentials = [math.exp(float(x)) for x in logit[row].double()]
+                values.append(
+                    -sum(float(q[row, k]) * math.log(e / sum(exponentials)) for k, e in enumerate(exponentials))
+                )
+    return sum(values) / len(values)
+
+
+def test_cross_entropy_agrees_with_a_slow_version():
+    noise = torch.Generator().manual_seed(1)
+    targets = [torch.randn(3, 5, generator=noise).mul(4).softmax(dim=1) for _ in range(2)]
+    logits = [torch.randn(3, 5, generator=noise) * (1 + v) for v in range(4)]
+    assert cross_entropy(targets, logits).item() == pytest.approx(slow(targets, logits), rel=1e-5)
+
+
+def test_uniform_outputs_cost_the_logarithm_of_their_number():
+    uniform = [torch.full((2, 7), 1 / 7)] * 2
+    assert cross_entropy(uniform, [torch.zeros(2, 7)] * 3).item() == pytest.approx(math.log(7), rel=1e-6)
+
+
+def test_a_view_is_never_compared_with_itself():
+    """Each teacher's view is met by the other one alone, where the student is sure of the wrong prototype."""
+    targets = [torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])]
+    agreeing = [torch.tensor([[30.0, 0.0]]), torch.tensor([[0.0, 30.0]])]
+    assert cross_entropy(targets, agreeing).item() == pytest.approx(30)
+    assert cross_entropy(targets, agreeing[::-1]).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_teacher_is_centred_and_sharpened():
+    method = make(teacher_temperature=0.05, teacher_temperature_start=0.05)
+    output = torch.tensor([[0.3, 0.1, *[0.0] * 10]])
+    method.centre.copy_(torch.tensor([0.2, *[0.0] * 11]))
+    expected = torch.tensor([0.1 / 0.05, 0.1 / 0.05, *[0.0] * 10]).softmax(dim=0)
+    torch.testing.assert_close(method._target(output)[0], expected)
+
+
+def test_the_centre_moves_towards_the_mean_output():
+    method = make(centre_momentum=0.9)
+    views = views_of(method)
+    with torch.no_grad():
+        outputs = method.teacher_head(method.teacher_backbone(torch.cat(views[:2])).pooled)
+    method(views, Chance([0] * 4))
+    assert method.centre.abs().max() == 0  # a loss is a function: what follows from it follows after the step
+    method.after_step(0, 10)
+    torch.testing.assert_close(method.centre, 0.1 * outputs.mean(dim=0))
+
+
+def test_no_gradient_reaches_the_teacher_and_it_is_what_is_exported():
+    method = make()
+    method(views_of(method), Chance([0] * 4))["loss"].backward()
+    teacher = [*method.teacher_backbone.parameters(), *method.teacher_head.parameters()]
+    assert all(p.grad is None and not p.requires_grad for p in teacher)
+    assert methods.exported(method) is method.teacher_backbone
+
+
+def test_prototypes_stand_still_at_first():
+    method = make(freeze_last_layer=0.2)
+    views = views_of(method)
+    method(views, Chance([0] * 4))["loss"].backward()
+    assert method.head.prototypes.grad.abs().max() == 0
+    assert method.head.mlp[0].weight.grad.abs().max() > 0
+    method.after_step(1, 10)
+    method(views, Chance([0] * 4))["loss"].backward()
+    assert method.head.prototypes.grad.abs().max() > 0
+
+
+def test_the_temperature_rises_in_a_line():
+    method = make(teacher_temperature=0.07, teacher_temperature_start=0.04, warmup=0.5)
+    seen = [method.temperature]
+    for step in range(8):
+        method.after_step(step, 8)
+        seen.append(method.temperature)
+    assert seen == pytest.approx([0.04, 0.0475, 0.055, 0.0625, 0.07, 0.07, 0.07, 0.07, 0.07])
+
+
+def test_a_collapsed_teacher_shows_in_the_log():
+    method = make()
+    with torch.no_grad():
+        for head in (method.head, method.teacher_head):
+            head.prototypes.copy_(head.prototypes[:1].expand_as(head.prototypes))
+    terms = method(views_of(method), Chance([0] * 4))
+    assert terms["teacher_entropy"].item() == pytest.approx(math.log(12), rel=1e-5)
+    assert terms["loss"].item() == pytest.approx(math.log(12), rel=1e-5)

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from medssl import backbones, methods
+from medssl.chance import Chance, key
+from medssl.errors import SettingsError
+from medssl.methods.parts.block_masks import box_of, draw_blocks
+
+
+def make(image_size=64, dims=2, **settings):
+    torch.manual_seed(0)
+    overrides = {"patch_size": 8, "depth": 2}
+    backbone = backbones.build("vit_nano", in_channels=1, image_size=image_size, spatial_dims=dims, overrides=overrides)
+    return methods.build("ijepa", backbone, settings)
+
+
+def many(count):
+    return Chance([key("place", i) for i in range(count)])
+
+
+@pytest.mark.parametrize("grid", [(14, 14), (6, 6, 6)])
+def test_boxes_have_the_share_and_the_aspect_asked_for(grid):
+    boxes = np.array([box_of(Chance([key(i)]), grid, (0.15, 0.2), (0.75, 1.5)) for i in range(300)])
+    shares = boxes.prod(axis=1) / np.prod(grid)
+    assert 0.14 < shares.mean() < 0.21
+    assert shares.min() > 0.09
+    assert shares.max() < 0.30  # rounding to patches included
+    ratios = boxes[:, :-1] / boxes[:, -1:]
+    assert len(np.unique(ratios)) > 3
+    assert ratios.min() >= 0.5
+    assert ratios.max() <= 2.0
+
+
+def test_targets_are_boxes_and_the_context_has_none_of_them():
+    grid, blocks = (8, 10), draw_blocks(many(50), (8, 10), [3, 4], [8, 9], count=4, keep=24)
+    assert blocks.targets.shape == (50, 4, 12)
+    assert blocks.context.shape == (50, 24)
+    for context, targets in zip(blocks.context.numpy(), blocks.targets.numpy(), strict=True):
+        assert not set(context) & set(targets.ravel())
+        assert len(set(context)) == 24
+        for target in targets:
+            rows, columns = np.unravel_index(target, grid)
+            assert rows.max() - rows.min() == 2
+            assert columns.max() - columns.min() == 3
+            assert len(set(target)) == 12
+
+
+def test_every_place_is_as_often_in_the_context_as_its_mirror_image():
+    """Cutting contexts in raster order would empty the last rows: they must be seen as often as the first."""
+    blocks = draw_blocks(many(4000), (8, 8), [3, 3], [8, 8], count=4, keep=20)
+    seen = np.bincount(blocks.context.numpy().ravel(), minlength=64).reshape(8, 8) / 4000
+    for mirrored in (seen[::-1], seen[:, ::-1], seen.T):
+        np.testing.assert_allclose(seen, mirrored, atol=0.06)
+    assert seen.min() > 0.15
+
+
+def test_a_sample_has_its_boxes_whatever_its_batch():
+    alone = draw_blocks(Chance([key("a")]), (8, 8), [3, 3], [7, 7], count=2, keep=20)
+    among = draw_blocks(Chance([key("b"), key("a"), key("c")]), (8, 8), [3, 3], [7, 7], count=2, keep=20)
+    assert torch.equal(alone.context[0], among.context[1])
+    assert torch.equal(alone.targets[0], among.targets[1])
+
+
+def test_the_loss_is_the_distance_to_normalised_features_of_the_target_encoder():
+    method = make()
+    view, chance = torch.randn(3, 1, 64, 64), Chance([1, 2, 3])
+    with torch.no_grad():
+        method.target_encoder.patch_embed.proj.weight.mul_(-1)  # so that the encoders differ
+        blocks = method._blocks(Chance([1, 2, 3]), (8, 8))
+        tokens = method.target_encoder.encode(method.target_encoder.embed(view))[:, 1:]
+        total, terms = 0.0, 0
+        for b in range(3):
+            context = method.backbone.embed(view[b : b + 1])[:, blocks.context[b]]
+            encoded = method.backbone.encode(context)[:, 1:]
+            one = type(blocks)(blocks.context[b : b + 1], blocks.targets[b : b + 1])
+            predicted = method.predictor(encoded, one, (8, 8))[0]
+            for t in range(4):
+                for m, place in enumerate(blocks.targets[b, t]):
+                    feature = tokens[b, place]
+                    wanted = (feature - feature.mean()) / (feature.var(unbiased=False) + 1e-5).sqrt()
+                    total += float(((predicted[t, m] - wanted) ** 2).mean())
+                    terms += 1
+        loss = method([view], chance)["loss"]
+    assert loss.item() == pytest.approx(total / terms, rel=1e-5)
+
+
+def test_a_target_is_predicted_without_the_others():
+    method = make().eval()
+    blocks = method._blocks(Chance([5]), (8, 8))
+    encoded = torch.randn(1, blocks.context.shape[1], 128)
+    together = method.predictor(encoded, blocks, (8, 8))
+    alone = method.predictor(encoded, type(blocks)(blocks.context, blocks.targets[:, 2:3]), (8, 8))
+    torch.testing.assert_close(together[:, 2:3], alone)
+
+
+def test_the_context_encoder_sees_nothing_else():
+    method = make()
+    view = torch.randn(2, 1, 64, 64, requires_grad=True)
+    blocks = method._blocks(Chance([1, 2]), (8, 8))
+    with torch.no_grad():
+        target = method._targets(view, blocks)
+    terms = method([view], Chance([1, 2]))
+    terms["loss"].backward()
+    seen = F.max_pool2d(view.grad.abs(), 8).flatten(1) > 0
+    for row, context in zip(seen, blocks.context, strict=True):
+        assert set(row.nonzero().ravel().tolist()) == set(context.tolist())
+    assert not target.requires_grad
+
+
+def test_the_target_encoder_moves_by_a_momentum_that_rises_in_a_line():
+    method = make(momentum=0.9)
+    with torch.no_grad():
+        method.backbone.norm.weight.add_(1)
+    method.after_step(5, 10)
+    torch.testing.assert_close(method.target_encoder.norm.weight, torch.full((128,), 1 + 0.05))
+    assert methods.exported(method) is method.target_encoder
+
+
+def test_sizes_follow_the_step_and_come_back_on_resume():
+    method = make(image_size=128)
+    sizes = []
+    for step in range(8):
+        sizes.append(method._blocks(Chance([1]), (16, 16)).targets.shape[2])
+        method.after_step(step, 10)
+    assert len(set(sizes)) > 1
+    again = make(image_size=128)
+    again.load_state_dict(method.state_dict())
+    assert torch.equal(again._blocks(Chance([1]), (16, 16)).targets, method._blocks(Chance([1]), (16, 16)).targets)
+
+
+def test_targets_that_leave_no_context_are_refused():
+    method = make(targets=8, target_scale=(0.5, 0.6))
+    with pytest.raises(SettingsError, match=r"8 targets of .* leave too few of 64"):
+        method([torch.randn(2, 1, 64, 64)], Chance([1, 2]))
