@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-gpu test-pacs fuzz check format bench soak docs clean
+.PHONY: setup demo test test-gpu test-pacs test-witness fuzz check format bench soak docs clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,13 @@ test-gpu: setup
 test-pacs: setup
 	tests/data/pacs/install_peers.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m pacs tests/data/pacs/test_peers.py --timeout 300
+
+# Installs dcm2niix and DCMTK from Debian's packages (as root, or with sudo) where they are missing, and the test files
+# of pydicom-data. Real images are looked at where MEDSSL_REAL_DATA names their folder.
+test-witness: setup
+	tests/witness/install_witnesses.sh
+	$(BIN)/python -m pip install --quiet pydicom-data -c constraints.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m witness -s tests/witness --timeout 0
 
 check: setup
 	$(BIN)/ruff format --check .

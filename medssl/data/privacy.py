@@ -108,15 +108,17 @@ class Hiding:
         left = {name: value for name, value in row.items() if name != "plane"}  # no slice of a volume
         return left | {"status": "skipped", "reason": f"{why}: {_MAY_SHOW}"}
 
-    def remarks(self, rows: pa.Table) -> list[str]:
+    def remarks(self, rows: pa.Table, *, tables: bool = True) -> list[str]:
         """Return what a person should know of these rows as a whole.
 
         Args:
             rows: As `medssl.data.reading` returns them.
+            tables: Label tables are joined later, which may bring identifiers.
         """
         if self.key.secret is None:
             return _several_issuers(rows)
-        sentences = [_key_used(self.key)]
+        named = tables or any(rows[name].null_count < len(rows) for name in IDS)
+        sentences = [_key_used(self.key)] if named else []
         if rows["study_date"].null_count < len(rows):
             sentences.append(f"study_date is {'shifted by patient' if self.shift_dates else 'real, see --shift-dates'}")
         return [*sentences, *_counted(rows), *_several_issuers(rows)]

@@ -3,6 +3,7 @@
 from medssl.data.columns import typed
 from medssl.data.grouping import STACKED
 from medssl.data.manifest import Manifest
+from medssl.data.readers.parts.dicom_rows import MOSAIC
 from medssl.data.splits import check_given_split
 from medssl.errors import DataError
 
@@ -10,7 +11,8 @@ from medssl.errors import DataError
 def unstacked(manifest: Manifest) -> list[str]:
     """Say that slices which belong together are images of their own here."""
     table = manifest.usable().table
-    slices = table[(table["ndim"] == 2) & table["frame"].isna() & table["modality"].isin(STACKED)]
+    sheets = table["remarks"].str.contains(MOSAIC, regex=False, na=False)
+    slices = table[(table["ndim"] == 2) & table["frame"].isna() & table["modality"].isin(STACKED) & ~sheets]
     counts = slices.groupby("series_id").size()
     series = counts[counts > 1]
     if not len(series):

@@ -70,7 +70,7 @@ def scan(
     joined = [*tables, *([absolute(labels)] if labels else [])]
     archive = Archive.of(paths, joined, earlier.own if earlier else ())
     rows = read(archive, hide, earlier or Earlier(None), progress)
-    remarks = hide.remarks(rows)
+    remarks = hide.remarks(rows, tables=bool(joined))
     manifest = Manifest(typed(as_table(rows, archive, hide, stack=stack)), archive.root, paths[0].stem)
     _refuse_nothing(manifest, paths)
     for table in joined:

@@ -9,9 +9,9 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.manifest import Manifest
 from medssl.data.readers import read_image
-from medssl.data.keys import AS_THEY_ARE
 from medssl.data.scan import scan
 from medssl.errors import DataError
 
@@ -233,8 +233,10 @@ def test_mosaics_are_no_slices_and_say_so(tmp_path, word):
     for number in range(3):
         place = (0, 0, 2 * number)
         write_slice(tmp_path / f"{number}", place, ImageType=["ORIGINAL", "PRIMARY", "M", word])
-    table = scan([tmp_path]).usable().table
+    found = scan([tmp_path]).usable()
+    table = found.table
     assert table["ndim"].tolist() == [2, 2, 2]
+    assert not any("DICOM series are images of their own" in remark for remark in found.remarks)
     assert table["remarks"].str.contains("a mosaic: many slices side by side").all()
 
 

@@ -29,9 +29,9 @@ def write(folder: Path, text: str, name: str = "labels.csv") -> Path:
 def test_a_spreadsheet_joins_all_rows(cases):
     found = scan([cases / "M01"], labels=cases / "M01" / "labels.csv", key=AS_THEY_ARE).usable()
     assert found.table["label"].tolist() == ["A", "B", "A", "B"]
-    assert found.table["patient_id"].tolist() == ["P0", "P1", "P2", "P3"]
+    assert found.table["patient_id"].nunique() == 4
     assert float(found.table["age"][0]) == 60.5
-    assert found.remarks == ()
+    assert [remark for remark in found.remarks if "pseudonyms" not in remark] == []
 
 
 def test_paths_written_on_windows_are_found(cases):

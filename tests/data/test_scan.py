@@ -231,3 +231,17 @@ def test_a_file_that_crashes_its_reader_is_named_and_the_scan_goes_on(tmp_path, 
     manifest = scan([tmp_path])
     assert states(manifest) == {"a.png": "ok", "killer.png": "unreadable", "z.png": "ok"}
     assert manifest.table["reason"].dropna().tolist() == ["reading it ends the reader (SIGABRT)"]
+
+
+def test_a_table_that_is_not_joined_is_told_how(tmp_path, picture):
+    picture("a.png")
+    (tmp_path / "labels.csv").write_text("file,label\na.png,1\n")
+    row = scan([tmp_path]).table.set_index("path").loc["labels.csv"]
+    assert (row["status"], row["reason"]) == ("skipped", "a table, not an image: --labels joins it")
+
+
+def test_pseudonyms_are_told_of_where_there_can_be_some(tmp_path, picture):
+    picture("a.png")
+    assert not any("pseudonyms" in remark for remark in scan([tmp_path]).remarks)
+    (tmp_path / "labels.csv").write_text("file,patient_id\na.png,P1\n")
+    assert any("pseudonyms" in remark for remark in scan([tmp_path], labels=tmp_path / "labels.csv").remarks)

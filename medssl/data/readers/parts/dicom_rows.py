@@ -31,6 +31,7 @@ _NOT_IMAGES = {
     uid.SegmentationStorage: "a segmentation: a label, not an image",
     uid.RTDoseStorage: "a radiotherapy dose, not an image",
 }
+MOSAIC = "a mosaic: many slices side by side in one picture, not taken apart"
 _WHOLE_SLIDE = uid.VLWholeSlideMicroscopyImageStorage
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 _PHOTOMETRIC = {
@@ -180,7 +181,7 @@ def _described(header: Header, found: Layout, identity: dict[str, Any], frame: i
     if photometric == "MONOCHROME1":
         remarks.append("MONOCHROME1: inverted on reading")
     if _is_mosaic(dataset):
-        remarks.append("a mosaic: many slices side by side in one picture, not taken apart")
+        remarks.append(MOSAIC)
     return identity | {
         "frame": frame,
         "status": "ok",

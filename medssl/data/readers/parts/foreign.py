@@ -13,6 +13,7 @@ _ENDINGS = {
     ".fds": "named .fds, but its content is not that of a Topcon file: export it as DICOM or PNG",
 }
 _IMAGE_ENDINGS = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
 _LEFTOVERS = {".ds_store", "thumbs.db", "desktop.ini"}
 
 
@@ -34,6 +35,8 @@ def judge(name: str, head: bytes) -> tuple[str, str]:
     for ending, reason in _ENDINGS.items():
         if lower.endswith(ending):
             return "unreadable", reason
+    if lower.endswith(_TABLE_ENDINGS):
+        return "skipped", "a table, not an image: --labels joins it"
     if lower.endswith(_IMAGE_ENDINGS):
         ending = "." + lower.rsplit(".", 1)[-1]
         return "unreadable", f"named {ending}, but its content is no image format known here"
