@@ -1,6 +1,7 @@
 """Folders that nobody means to scan: sockets, loops, odd names, depths without end, files that change meanwhile."""
 
 import errno
+import functools
 import os
 import socket
 import subprocess
@@ -10,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from medssl.data import apart
-from medssl.data import scan as scanning
+from medssl.data import apart, listing, reading
 from medssl.data.manifest import Manifest
 from medssl.data.readers import raster
 from medssl.data.scan import scan
@@ -95,7 +95,7 @@ def test_a_folder_without_rights_is_named_and_the_rest_is_read(good, monkeypatch
             raise PermissionError(errno.EACCES, "Permission denied", folder)
         return list_folder(folder)
 
-    monkeypatch.setattr(scanning.os, "scandir", refuse)
+    monkeypatch.setattr(listing.os, "scandir", refuse)
     found = told(scan([good]))
     assert found["locked"] == ("unreadable", "the folder cannot be read: Permission denied")
     assert found["good.png"][0] == found["z.png"][0] == "ok"
@@ -156,7 +156,7 @@ def test_a_read_that_hangs_costs_its_file_only(good, monkeypatch):
         return describe(path)
 
     monkeypatch.setattr(raster, "describe", hang)
-    monkeypatch.setattr(scanning, "each", lambda work, items: apart.each(work, items, seconds=3.0))
+    monkeypatch.setattr(reading, "blocks", functools.partial(apart.blocks, seconds=3.0))
     found = told(scan([good]))
     assert found["hang.png"] == ("unreadable", "reading it takes longer than 3 s")
     assert found["good.png"][0] == found["z.png"][0] == "ok"
