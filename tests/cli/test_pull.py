@@ -119,14 +119,18 @@ def started(*arguments):
 def store(port, paths, aet="SENDER", called="MEDSSL"):
     from pydicom import dcmread
 
-    from medssl.data.pacs.association import Peer, associated
+    from medssl.data.pacs.association import Peer, associated, hold
     from medssl.data.pacs.extra import pynetdicom
 
     heads = [dcmread(path, stop_before_pixels=True) for path in paths]
     offers = {(head.SOPClassUID, head.file_meta.TransferSyntaxUID) for head in heads}
     offers = [pynetdicom().build_context(*offer) for offer in offers]
     with associated(Peer(called, "127.0.0.1", port), aet, offers, timeout=10) as association:
-        return [association.send_c_store(path).Status for path in paths]
+        statuses = []
+        for path in paths:
+            hold(association)
+            statuses.append(association.send_c_store(path).Status)
+        return statuses
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
