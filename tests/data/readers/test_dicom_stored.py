@@ -147,3 +147,10 @@ def test_what_stands_in_unused_bits_is_no_value(tmp_path, kind, code):
     expected = stored_bits & (2**used - 1)
     expected = expected.astype(int) - 2**used * (expected >> (used - 1)) if kind == "i2" else expected
     np.testing.assert_array_equal(stored(dicom_source.open_source(path), 0), expected)
+
+
+@pytest.mark.parametrize(("bits", "said"), [(64, "fit in no type"), (127, "127 bits stored"), (62_224, "62224 bits stored")])
+def test_more_bits_than_there_are_is_a_sentence(tmp_path, bits, said):
+    path = write(tmp_path / "x.dcm", np.ones((4, 4), np.uint16), BitsStored=bits, HighBit=bits - 1)
+    with pytest.raises(DataError, match=said):
+        dicom.read(path)
