@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import struct
 import sys
 import time
 import warnings
@@ -35,8 +34,7 @@ _WORTH_A_PROCESS = 100  # files, which take about as long as another process tak
 _AHEAD = 32  # results a child that may wait for an earlier one
 _GARBAGE = 20_000  # objects between two looks for garbage
 _PATIENCE = 1.0  # seconds after which a child hands over what it has of a batch
-_NOW = struct.Struct("<qd")  # number of the item that a child works on, and since when
-_IDLE = (-1, math.inf)  # since never: a parent that sees the next number before the next time takes nobody for late
+_IDLE = (-1, math.inf)  # since never
 
 
 @dataclass(frozen=True)
@@ -162,14 +160,13 @@ def usable_cores() -> int:
 class _Worker(Generic[T]):
     process: Any
     pipe: Connection
-    now: mmap.mmap
+    now: "memoryview[float]"
     start: int = 0  # number of the first item without a result
     items: Sequence[T] = ()  # those without a result
 
     def at(self) -> tuple[int, float]:
         """Return the number of the item that it works on, and since when."""
-        number, since = _NOW.unpack_from(self.now)
-        return number, since
+        return int(self.now[0]), self.now[1]
 
 
 class _Crew(Generic[T, R, B]):
@@ -207,8 +204,8 @@ class _Crew(Generic[T, R, B]):
 
     def _hire(self) -> _Worker[T]:
         ours, theirs = multiprocessing.Pipe()
-        now = mmap.mmap(-1, _NOW.size)
-        _NOW.pack_into(now, 0, *_IDLE)
+        now = memoryview(mmap.mmap(-1, 16)).cast("d")
+        _mark(now, *_IDLE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: a child only reads files
             process = multiprocessing.get_context("fork").Process(
@@ -220,13 +217,13 @@ class _Crew(Generic[T, R, B]):
 
     def _give(self, start: int, items: Sequence[T]) -> None:
         worker = self.idle.pop()
-        _NOW.pack_into(worker.now, 0, start, time.monotonic())
+        _mark(worker.now, start, time.monotonic())
         try:
             worker.pipe.send((start, items))
         except OSError:  # it was killed while it waited, by somebody else
             worker.process.join()
             worker = self._hire()
-            _NOW.pack_into(worker.now, 0, start, time.monotonic())
+            _mark(worker.now, start, time.monotonic())
             worker.pipe.send((start, items))
         worker.start, worker.items = start, items
         self.busy[worker.pipe] = worker
@@ -283,7 +280,7 @@ class _Crew(Generic[T, R, B]):
 def _work(
     pipe: Connection,
     other_end: Connection,
-    now: mmap.mmap,
+    now: "memoryview[float]",
     function: Callable[[Any], Any],
     combine: Callable[[list[Any]], Any],
     memory: int,
@@ -314,13 +311,24 @@ def _work(
             if results and since - began > _PATIENCE:
                 _hand_over(pipe, now, combine, results)
                 results, began = [], since
-            _NOW.pack_into(now, 0, number, since)
+            _mark(now, number, since)
             results.append(_result(function, item, memory))
         _hand_over(pipe, now, combine, results)
 
 
-def _hand_over(pipe: Connection, now: mmap.mmap, combine: Callable[[list[Any]], Any], results: list[Any]) -> None:
-    _NOW.pack_into(now, 0, *_IDLE)  # a parent that is busy makes nobody late
+def _mark(now: "memoryview[float]", number: int, since: float) -> None:
+    """Say on which item a child works, and since when, first: each is one store, and a parent may read at any time.
+
+    `struct` would write zeros first, and a parent that reads them finds a child late that has just begun.
+    """
+    now[1] = since
+    now[0] = number
+
+
+def _hand_over(
+    pipe: Connection, now: "memoryview[float]", combine: Callable[[list[Any]], Any], results: list[Any]
+) -> None:
+    _mark(now, *_IDLE)  # a parent that is busy makes nobody late
     pipe.send((len(results), combine(results)))
 
 

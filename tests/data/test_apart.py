@@ -1,7 +1,10 @@
 """Children work, and one that crashes, hangs or swells costs its item only."""
 
 import ctypes
+import math
+import mmap
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from medssl.data.apart import _IDLE, _NOW, Lost, blocks, each
+from medssl.data.apart import _IDLE, Lost, _mark, blocks, each
 from medssl.errors import DataError
 
 
@@ -145,8 +148,19 @@ def test_a_slow_batch_is_handed_over_in_parts():
     assert len(found) > 2
 
 
-def test_a_child_between_two_batches_is_never_late():
-    """What it works on and since when are two words in memory, and a parent may see one of them a moment earlier."""
-    for number in (_IDLE[0], 7):
-        _, since = _NOW.unpack(_NOW.pack(number, _IDLE[1]))
-        assert since + 10 > time.monotonic()
+def test_what_a_child_works_on_is_never_read_half_written():
+    shared = memoryview(mmap.mmap(-1, 16)).cast("d")
+    states = [(7, 34_567.123456789), _IDLE]
+    _mark(shared, *states[0])
+    child = os.fork()
+    if not child:
+        while True:
+            for state in states:
+                _mark(shared, *state)
+    try:
+        read = {(int(shared[0]), shared[1]) for _ in range(300_000)}
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert {number for number, _ in read} <= {7, -1}
+    assert {since for _, since in read} <= {34_567.123456789, math.inf}

@@ -3,6 +3,7 @@
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread, uid
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
 from medssl.data.readers import dicom
@@ -126,3 +128,39 @@ def test_too_few_bytes_are_a_sentence(tmp_path):
     dataset.save_as(path)
     with pytest.raises(DataError, match="100 bytes, too few"):
         dicom.read(path)
+
+
+@pytest.mark.parametrize("kind", ["u2", "i2", "u1"])
+@pytest.mark.parametrize("code", [uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEGLosslessSV1])
+def test_what_stands_in_unused_bits_is_no_value(tmp_path, kind, code):
+    stored_bits = np.random.default_rng(0).integers(0, 2 ** (8 * int(kind[1])), (16, 18)).astype(kind.replace("i", "u"))
+    used = 8 * int(kind[1]) - 3
+    path = write(tmp_path / "x.dcm", stored_bits.view(kind), BitsStored=used, HighBit=used - 1)
+    dataset = dcmread(path)
+    if code == uid.RLELossless:
+        dataset.compress(code, encoding_plugin="pydicom")
+    elif code == uid.JPEGLosslessSV1:
+        stream = imagecodecs.jpeg8_encode(stored_bits, lossless=True, predictor=1, bitspersample=8 * int(kind[1]))
+        dataset.PixelData, dataset.file_meta.TransferSyntaxUID = encapsulate([stream]), code
+        dataset["PixelData"].VR = "OB"
+    dataset.save_as(path)
+    expected = stored_bits & (2**used - 1)
+    expected = expected.astype(int) - 2**used * (expected >> (used - 1)) if kind == "i2" else expected
+    np.testing.assert_array_equal(stored(dicom_source.open_source(path), 0), expected)
+
+
+@pytest.mark.parametrize("bits", [64, 127, 62_224])
+def test_more_bits_than_there_are_is_a_sentence(tmp_path, bits):
+    path = write(tmp_path / "x.dcm", np.ones((4, 4), np.uint16), BitsStored=bits, HighBit=bits - 1)
+    with pytest.raises(DataError, match="Cannot decode pixels"):
+        dicom.read(path)
+
+
+@pytest.mark.parametrize("code", [uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian])
+def test_more_frames_than_bits_are_named_at_once(tmp_path, code):
+    path = write(tmp_path / "x.dcm", np.ones((4, 4), np.uint16), NumberOfFrames=99_999_999_999)
+    dataset = dcmread(path)
+    del dataset.BitsAllocated  # without which nobody can count bytes
+    dataset.file_meta.TransferSyntaxUID = code
+    dataset.save_as(path)
+    assert "counts 99999999999 frames" in describe(path)[0]["reason"]

@@ -41,6 +41,7 @@ from medssl.errors import DataError
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SAME = 1e-4  # relative difference of two factors that are one
 _INTEGERS = (np.uint8, np.uint16, np.int16, np.int32, np.int64)
+_MOST_BITS = 64
 _EXACT = 2**53  # whole numbers below it are exact in double precision, too
 _TABLES = ("ModalityLUTSequence", "RealWorldValueMappingSequence")
 _ONE_AT_A_TIME = threading.Lock()  # a lazily opened file has one position
@@ -79,15 +80,15 @@ def read_plane(path: Path, frame: int | None) -> Image:
             warnings.simplefilter("ignore")
             rescale, spacing, remark, plain = _facts(str(path), _stamp(path), (frame or 0) if own_groups else 0)
             values, decoder = _plane_values(path, dataset, frame or 0, plain=plain or frames == 1)
+            as_stored = decoder == "pydicom" and values.ndim == 2 and "ModalityLUTSequence" not in dataset
+            array, remarks = channels_first(values)
+            provenance = _provenance(path, dataset, frame, decoder, rescale)
+            linear = (rescale.slope, rescale.intercept) if as_stored else (1.0, 0.0)
+            array = _finished(array, dataset, rescale, linear, provenance)
     except DataError:
         raise
     except Exception as error:  # decoders raise anything on foreign bytes
         raise _cannot_decode(path, dataset, error, frame) from error
-    as_stored = decoder == "pydicom" and values.ndim == 2 and "ModalityLUTSequence" not in dataset
-    array, remarks = channels_first(values)
-    provenance = _provenance(path, dataset, frame, decoder, rescale)
-    linear = (rescale.slope, rescale.intercept) if as_stored else (1.0, 0.0)
-    array = _finished(array, dataset, rescale, linear, provenance)
     told = uptake_of(dataset, rescale)
     known = not provenance["inverted"] and array.shape[0] == 1
     remarks = [text for text in (remark, *remarks, told.remark) if text]
@@ -292,7 +293,10 @@ def _whole(
 def _smallest(low: float, high: float, array: np.ndarray, dataset: Dataset, rescale: Rescale) -> type:
     first, last = _expressible(array, dataset, rescale)
     low, high = min(first, last, low), max(first, last, high)
-    return next(kind for kind in _INTEGERS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    kind = next((k for k in _INTEGERS if np.iinfo(k).min <= low and high <= np.iinfo(k).max), None)
+    if kind is None:
+        raise ValueError(f"values from {low:g} to {high:g} fit in no type of whole numbers")
+    return kind
 
 
 def _expressible(array: np.ndarray, dataset: Dataset, rescale: Rescale) -> tuple[float, float]:
@@ -317,6 +321,8 @@ def _invert_if_needed(array: np.ndarray, dataset: Dataset, rescale: Rescale, pro
 def _range(dataset: Dataset, rescale: Rescale) -> tuple[float, float]:
     """Return the real values of the lowest and the highest stored value."""
     bits = integer(dataset.get("BitsStored")) or 16
+    if not 0 < bits <= _MOST_BITS:
+        raise ValueError(f"{bits} bits stored")
     low = -(2 ** (bits - 1)) if integer(dataset.get("PixelRepresentation")) else 0
     return tuple(rescale.slope * v + rescale.intercept for v in (low, low + 2**bits - 1))  # type: ignore[return-value]
 

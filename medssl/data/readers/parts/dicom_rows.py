@@ -38,6 +38,8 @@ _PHOTOMETRIC = {
     "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
     "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB",
 }  # fmt: skip
+_MANY = 10_000  # frames that are believed without a look at the size
+_MOST_DEFLATED = 1032  # bytes that a byte can unpack to
 _SIDES = {"R", "L", "B", "U"}
 _SPACINGS = {  # where a spacing may stand, best first, and what to say of it
     "PixelSpacing": None,
@@ -156,6 +158,9 @@ def _why_unreadable(path: Path, header: Header) -> str | None:
         return "the header gives no rows and columns"
     if sop_class(dataset) == _WHOLE_SLIDE:
         return "whole-slide microscopy is not supported yet"
+    frames = frame_count(dataset)
+    if frames > _MANY and frames > path.stat().st_size * 8 * (_MOST_DEFLATED if deflated else 1):
+        return f"the header counts {frames} frames, more than the file has bits for"
     return _no_decoder(syntax(dataset)) or misplaced(dataset) or pixels_missing(path, header)
 
 
