@@ -5,6 +5,7 @@ import pytest
 from PIL import Image as Pil
 
 from medssl import api
+from medssl.data.keys import AS_THEY_ARE
 from medssl.data.scan import scan
 from medssl.errors import SettingsError
 from medssl.evaluation.arms import open_run
@@ -27,7 +28,7 @@ def place(tmp_path, monkeypatch):
         Pil.fromarray(picture).save(folder / f"{k:02}.png")
         lines.append(f"{k:02}.png,p{k},{'ill' if k % 2 else 'well'}")
     (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
-    scan([folder], labels=tmp_path / "labels.csv").save(tmp_path / "m.parquet")
+    scan([folder], labels=tmp_path / "labels.csv", key=AS_THEY_ARE).save(tmp_path / "m.parquet")
     (tmp_path / "mine.yaml").write_text(MINE)
     return tmp_path
 

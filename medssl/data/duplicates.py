@@ -114,7 +114,7 @@ def _seen(manifest: Manifest, table: pd.DataFrame) -> Iterable[Any]:
             image = readers.read_image(manifest, row)
         except (DataError, OSError) as error:
             return Lost(str(error))
-        found = look(image.array)
+        found = look(image.unpadded().array)
         return image.pixel_hash(), None if found is None else (found.bits, found.vector)
 
     with closing(each(seen, rows, seconds=_seconds)) as results:

@@ -37,7 +37,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.shards import Images
 from medssl.errors import DataError, StorageError
 
-VERSION = 2
+VERSION = 3
 _LOOKED_AT, _TOLD = 100, 20
 INDEX, ABOUT = "index.parquet", "store.json"
 _HEADERS = (".mhd", ".nhdr", ".hdr")  # formats that keep their pixels in another file of the same stem

@@ -38,16 +38,19 @@ class Recipe(NamedTuple):
         image_size: At which size.
         own: The values of a modality of the user's own as JSON; empty for one of ours.
         transforms: MONAI transforms that come first, as JSON.
+        voi_lut: Whether intensities are read through the VOI LUT of a file.
     """
 
     modality: str
     image_size: int
     own: str = ""
     transforms: str = "[]"
+    voi_lut: bool = False
 
     def identity(self) -> list[Any]:
         """Return it as plain values for a key; what is not set is left out."""
-        set_ones = [value for value, unset in ((self.own, ""), (self.transforms, "[]")) if value != unset]
+        pairs = ((self.own, ""), (self.transforms, "[]"), (self.voi_lut, False))
+        set_ones = [value for value, unset in pairs if value != unset]
         return [self.modality, self.image_size, *set_ones]
 
 
@@ -87,7 +90,7 @@ class Pretrained:
         data, values = self.settings["data"], self.settings.get("own_modality")
         told = json.dumps(values, sort_keys=True) if values else ""
         transforms = json.dumps(data.get("transforms") or [], sort_keys=True)
-        return Recipe(self.settings["modality"], int(data["image_size"]), told, transforms)
+        return Recipe(self.settings["modality"], int(data["image_size"]), told, transforms, bool(data.get("voi_lut")))
 
     @property
     def modality(self) -> Modality:

@@ -82,9 +82,9 @@ def prepare(image: Image, size: int, reading: Reading = READING) -> np.ndarray:
     require_volume(image)
     if image.units not in (None, "HU", SHARE):
         raise DataError(f"Expected Hounsfield units, but the values of this volume are in {image.units}")
-    if image.units is None and image.array.min() > _ONLY_HU:
+    if image.units is None and image.measured.min() > _ONLY_HU:
         raise DataError(
-            f"The file names no unit and its values begin at {image.array.min():g}, so they may not be HU",
+            f"The file names no unit and its values begin at {image.measured.min():g}, so they may not be HU",
             fix="Use files with a rescale to HU, or --modality mr for volumes without a unit",
         )
     if image.units is None:

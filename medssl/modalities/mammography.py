@@ -34,7 +34,7 @@ from medssl.augment import geometry, noise, tone
 from medssl.data.image import Image
 from medssl.modalities.parts import region
 from medssl.modalities.parts.modality import Modality, ViewRecipe
-from medssl.modalities.parts.preparation import Percentiles, check_plane, grey, grey_square
+from medssl.modalities.parts.preparation import Percentiles, above, check_plane, grey, grey_square
 from medssl.modalities.parts.threshold import otsu
 from medssl.settings import Settings
 
@@ -114,7 +114,7 @@ def prepare(image: Image, size: int, reading: Reading = READING) -> np.ndarray:
         DataError: It is a volume or cannot be made grey.
     """
     within = grey(breast(image, reading).array)
-    low, high = np.percentile(within, reading.percentiles)
+    low, high = np.percentile(above(within, image.floor), reading.percentiles)
     return grey_square(square(image, reading), size, reading.percentiles, limits=(float(low), float(high)))
 
 

@@ -29,6 +29,7 @@ from medssl.augment import bias, blur, geometry, ghosting, noise, tone
 from medssl.augment.parts.ranges import Range
 from medssl.data.image import Image
 from medssl.modalities.parts.modality import Modality, ViewRecipe
+from medssl.modalities.parts.preparation import above
 from medssl.modalities.parts.threshold import otsu
 from medssl.modalities.parts.volumes import cube, spacing_of_cube
 from medssl.settings import Choice, Settings
@@ -71,26 +72,34 @@ def prepare(image: Image, size: int, reading: Reading = READING) -> np.ndarray:
     Raises:
         DataError: It is a plane, has several channels, or its spacing is unknown.
     """
-    return cube(image, size, partial(_window, reading=reading))
+    return cube(image, size, partial(_window, reading=reading, floor=image.floor))
 
 
-def _window(values: np.ndarray, reading: Reading) -> np.ndarray:
-    inside = values[head(values)]
+def _window(values: np.ndarray, reading: Reading, floor: float) -> np.ndarray:
+    inside = values[head(values, floor)]
     inside = inside.clip(*np.percentile(inside, _USUAL))
     mean, deviation = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
     low, high = (mean + z * deviation for z in reading.z_scores)
-    low = max(low, float(values.min()))
+    low = max(low, float(above(values, floor).min()))
     return (values - low) / max(high - low, 1e-12)
 
 
-def head(values: np.ndarray) -> np.ndarray:
-    """Return which voxels (slices, rows, columns) are not air around the patient; all where there is none."""
-    low, high = float(values.min()), float(np.percentile(values, 99.5))
+def head(values: np.ndarray, floor: float = -np.inf) -> np.ndarray:
+    """Return which voxels (slices, rows, columns) are not air around the patient; all where there is none.
+
+    Padding, what is not above the floor, is no part of it and sets no threshold.
+    """
+    measured = values > floor
+    known = values[measured]
+    low, high = float(known.min()), float(np.percentile(known, 99.5))
     scaled = ((values - low) / max(high - low, 1e-12)).clip(0, 1)
-    bright = scaled > otsu(scaled)
+    bright = measured & (scaled > otsu(scaled[measured]))
+    dark = measured & ~bright
     nothing = min(low, 0.0)  # no signal is 0, and the darkest tissue of a crop is more
-    if not bright.any() or bright.all() or values[~bright].mean() - nothing >= _AIR * (values[bright].mean() - nothing):
-        return np.ones(values.shape, dtype=bool)
+    if not bright.any() or not dark.any():
+        return measured
+    if values[dark].mean() - nothing >= _AIR * (values[bright].mean() - nothing):
+        return measured
     parts, _ = ndimage.label(bright | ndimage.binary_closing(bright))  # closing alone eats the edges of the volume
     largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     return np.asarray(ndimage.binary_fill_holes(largest))

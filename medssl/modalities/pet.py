@@ -30,6 +30,7 @@ from medssl.augment import blur, geometry, speckle, tone
 from medssl.data.image import Image
 from medssl.errors import DataError
 from medssl.modalities.parts.modality import Modality, ViewRecipe
+from medssl.modalities.parts.monai_transforms import SHARE
 from medssl.modalities.parts.volumes import cube, require_volume, spacing_of_cube
 from medssl.settings import Settings
 
@@ -67,13 +68,13 @@ def prepare(image: Image, size: int, reading: Reading = READING) -> np.ndarray:
         DataError: It is a plane, has several channels, its spacing is unknown, or its values are no uptake.
     """
     require_volume(image)
-    if image.units not in _KNOWN:
+    if image.units not in (*_KNOWN, SHARE):
         raise DataError(f"Expected SUV or Bq/ml, but the values of this volume are in {image.units}")
     factor = suv_factor(image, reading)
-    if factor is None:
+    if factor is None and image.units != SHARE:
         image.remarks.append("uptake without SUV: scaled by the volume itself, not comparable between volumes")
-        return cube(image, size, _by_itself)
-    return cube(image, size, lambda values: np.sqrt((values * (factor / reading.most_suv)).clip(0)))
+        return cube(image, size, partial(_by_itself, floor=image.floor))
+    return cube(image, size, lambda values: np.sqrt((values * ((factor or 1.0) / reading.most_suv)).clip(0)))
 
 
 def suv_factor(image: Image, reading: Reading = READING) -> float | None:
@@ -82,9 +83,10 @@ def suv_factor(image: Image, reading: Reading = READING) -> float | None:
     return 1.0 if units == SUV else image.scales.get(SUV)
 
 
-def _by_itself(values: np.ndarray) -> np.ndarray:
+def _by_itself(values: np.ndarray, floor: float) -> np.ndarray:
     positive = values.clip(0)
-    usual = positive[positive > positive.mean()]
+    measured = positive[values > floor]
+    usual = measured[measured > measured.mean()]
     high = float(np.percentile(usual, _USUAL)) if usual.size else 0.0
     return np.sqrt(positive * (_HOTTEST / max(high, 1e-12)))
 

@@ -73,7 +73,7 @@ def sector(image: Image, reading: Reading = READING) -> Image:
     """
     check_plane(image)
     plane = image.array[:3].max(axis=0)
-    found = region.largest_part(plane, reading.level, _SIDE)
+    found = region.largest_part(plane, reading.level, _SIDE, floor=image.floor)
     place = region.box(found)
     if not found.any() or not region.large(place, plane.shape, reading.least):
         return region.squared(image)

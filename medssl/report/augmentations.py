@@ -27,7 +27,7 @@ from medssl.training.views import ViewParameters, apply_views, plain_view, sampl
 
 _TRIED = 20
 _MOST_NUMBERS = 8
-_SIZE, _TRANSFORMS = "data.image_size", "data.transforms"
+_SIZE, _TRANSFORMS, _VOI = "data.image_size", "data.transforms", "data.voi_lut"
 _UNTOLD = ("offset",)  # a place in the bank of noise says nothing to a person
 _RGB = 3
 
@@ -94,7 +94,7 @@ def show(
         views: How many.
         seed: As `train.seed` of a run.
         row: Sample id of the image; the first one that can be used if None.
-        settings: `augment`, `data.image_size` and `data.transforms` as a run has them.
+        settings: `augment`, `data.image_size`, `data.transforms` and `data.voi_lut` as a run has them.
         progress: Told how scanning goes.
 
     Raises:
@@ -115,11 +115,13 @@ def show(
 def _recipes(name: str, strength: str, settings: Mapping[str, Any]) -> tuple[Modality, int]:
     """Return the modality with the changes asked for, and the side of a stored image."""
     given = flat(settings)
-    other = next((key for key in given if key not in (_SIZE, _TRANSFORMS) and not key.startswith("augment.")), None)
+    other = next(
+        (key for key in given if key not in (_SIZE, _TRANSFORMS, _VOI) and not key.startswith("augment.")), None
+    )
     if other is not None:
         raise SettingsError(
             f"Setting '{other}' does not change the views of an image",
-            fix=f"Give augment.*, {_SIZE} or {_TRANSFORMS} with --set",
+            fix=f"Give augment.*, {_SIZE}, {_TRANSFORMS} or {_VOI} with --set",
         )
     kind = own.named(*own.read(Path(name))) if own.is_file(name) else own.named(name)
     kind.recipe(strength)
@@ -130,9 +132,11 @@ def _recipes(name: str, strength: str, settings: Mapping[str, Any]) -> tuple[Mod
     if bare is not None:
         raise SettingsError(f"Setting 'augment.{bare}' is a group of settings, but got {augment[bare]!r}")
     kind = kind.with_augment(augment)
-    values = {"image_size": given.get(_SIZE, kind.size), "transforms": given.get(_TRANSFORMS, [])}
+    values = {"image_size": kind.size} | {
+        name.removeprefix("data."): given[name] for name in (_SIZE, _TRANSFORMS, _VOI) if name in given
+    }
     data = validate(DataSettings, values, where="data")
-    return kind.with_transforms(data.transforms), data.image_size
+    return kind.with_transforms(data.transforms).with_voi_lut(data.voi_lut), data.image_size
 
 
 def _first(manifest: Manifest, row: str | None, kind: Modality, size: int) -> tuple[int, Image, Any, int]:

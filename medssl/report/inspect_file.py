@@ -80,16 +80,18 @@ def _orientation(image: Image) -> str:
 
 
 def _values(images: list[Image], frames: int) -> list[Fact]:
-    values = np.concatenate([image.array.ravel() for image in images])
+    values = np.concatenate([image.measured for image in images])
     finite = values[np.isfinite(values)]
     if not finite.size:
-        return [("values", "none is finite")]
+        return [("values", "none is finite" if values.size else "nothing but padding")]
     shown = f" (of the {len(images)} frames drawn)" if frames > len(images) else ""
     told = [("values", f"{_number(finite.min())} to {_number(finite.max())}{shown}")]
     quantiles = np.percentile(finite, _PERCENTILES)
     told += [("percentiles", ", ".join(f"{p} %: {_number(q)}" for p, q in zip(_PERCENTILES, quantiles)))]
-    missing = values.size - finite.size
-    return told + ([("not finite", f"{count(missing)} of {count(values.size)} values")] if missing else [])
+    missing, everything = values.size - finite.size, sum(image.array.size for image in images)
+    told += [("not finite", f"{count(missing)} of {count(values.size)} values")] if missing else []
+    padded = everything - values.size
+    return told + ([("padding", f"{count(padded)} of {count(everything)} values, not counted")] if padded else [])
 
 
 def _number(value: Any) -> str:
@@ -103,12 +105,12 @@ def _remarks(rows: list[dict[str, Any]], images: list[Image], names: Names) -> l
 
 
 def _cells(images: list[Image], captions: list[str], photometric: object) -> list[Cell]:
-    first = images[0].array
+    first = images[0].unpadded().array
     if images[0].spatial_dims == 3:
         places = evenly(first.shape[1], _MOST_PLANES)
         planes = [first[:, place] for place in places]
         captions = [f"slice {place + 1} of {first.shape[1]}" for place in places]
     else:
-        planes = [image.array for image in images]
+        planes = [image.unpadded().array for image in images]
     shown = drawn(planes, colour=is_colour(images[0], photometric))
     return [Cell(caption, picture) for caption, picture in zip(captions, shown, strict=True)]

@@ -128,7 +128,9 @@ def _cell(manifest: Manifest, place: int) -> Cell:
         image = read_image(manifest, row)
     except (DataError, OSError):
         return Cell(f"row {place + 1}: not readable", None)
-    return Cell(f"row {place + 1}", drawn([flat(image.array)], colour=is_colour(image, row["photometric"]))[0])
+    return Cell(
+        f"row {place + 1}", drawn([flat(image.unpadded().array)], colour=is_colour(image, row["photometric"]))[0]
+    )
 
 
 def _whose(manifest: Manifest, places: list[int], names: Names) -> list[str]:

@@ -44,4 +44,4 @@ def _cell(manifest: Manifest, row: pd.Series, caption: str) -> Cell:
         image = read_image(manifest, row)
     except (DataError, OSError):
         return Cell(f"{caption}: not readable", None)
-    return Cell(caption.strip(), drawn([flat(image.array)], colour=is_colour(image, row["photometric"]))[0])
+    return Cell(caption.strip(), drawn([flat(image.unpadded().array)], colour=is_colour(image, row["photometric"]))[0])

@@ -121,7 +121,8 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
 def modality_of(settings: PretrainSettings) -> Modality:
     """Return the modality with the run's changes to its views."""
     modality = own.named(settings.modality, settings.own_modality)
-    return modality.with_transforms(settings.data.transforms).with_augment(settings.augment)
+    data = settings.data
+    return modality.with_transforms(data.transforms).with_voi_lut(data.voi_lut).with_augment(settings.augment)
 
 
 def build(settings: PretrainSettings) -> nn.Module:

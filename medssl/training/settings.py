@@ -33,6 +33,9 @@ class DataSettings(Settings):
     transforms: list[dict[str, Any]] = Field(
         default_factory=list, description="MONAI transforms by name, done to every image before it is stored"
     )
+    voi_lut: bool = Field(
+        default=False, description="read DICOM through their VOI LUT, as they are shown, not the modality's window"
+    )
 
 
 class TrainSettings(Settings):

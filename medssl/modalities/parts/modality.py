@@ -22,6 +22,7 @@ from medssl.data.image import Image
 from medssl.data.packing import stretched
 from medssl.errors import SettingsError, unknown_name
 from medssl.modalities.parts.monai_transforms import apply, check
+from medssl.modalities.parts.shown import shown, with_air
 from medssl.settings import Choice, Settings, merged, validate
 
 
@@ -60,6 +61,7 @@ class Modality:
         dicom: Words of the DICOM attribute Modality whose images are of this kind more often than not.
         like: The modality that a user's file starts from; its own name for one of a file here.
         transforms: MONAI transforms by name that an image goes through before `prepare`, see `monai_transforms`.
+        voi_lut: Intensities are read as the file says that it is to be shown, where it says so.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Modality:
     dicom: tuple[str, ...] = ()
     like: str = ""
     transforms: tuple[Mapping[str, Any], ...] = ()
+    voi_lut: bool = False
 
     def recipe(self, strength: str) -> ViewRecipe:
         """Return the recipe of that strength.
@@ -117,17 +120,23 @@ class Modality:
         check(transforms, self.spatial_dims)
         return replace(self, transforms=(*self.transforms, *transforms))
 
+    def with_voi_lut(self, asked: bool) -> "Modality":
+        """Return the modality that reads intensities through the VOI LUT of a file, or through its own window."""
+        return replace(self, voi_lut=asked)
+
     def before(self, image: Image) -> Image:
-        """Return an image after the MONAI transforms, which `prepare` takes; the image itself where there are none.
+        """Return what `prepare` takes: padding as air, the VOI LUT applied if asked for, then MONAI's transforms.
 
         Raises:
-            DataError: A transform cannot be applied to this image.
+            DataError: There is nothing but padding, or a VOI LUT or a transform cannot be applied to this image.
         """
+        image = shown(image) if self.voi_lut else with_air(image)
         return apply(image, self.transforms) if self.transforms else image
 
     def key_parts(self, size: int) -> dict[str, Any]:
         """Return what, beside the manifest, decides the pixels of a store: alike for all that differ in views only."""
-        after = {"transforms": [dict(one) for one in self.transforms]} if self.transforms else {}
+        after: dict[str, Any] = {"transforms": [dict(one) for one in self.transforms]} if self.transforms else {}
+        after |= {"voi_lut": True} if self.voi_lut else {}
         return {"modality": self.like or self.name, "size": size, **self.preparation, **after}
 
 

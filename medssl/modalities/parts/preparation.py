@@ -46,7 +46,7 @@ def grey_square(
     check_plane(image)
     if len(image.array) > 1 and not _equal_channels(image.array):
         image.remarks.append("colour picture in a modality of one channel: made grey")
-    return _stored(grey(image.array)[None], size, percentiles, _limits(image, limits))
+    return _stored(grey(image.array)[None], size, image, percentiles, limits)
 
 
 def colour_square(image: Image, size: int, percentiles: tuple[float, float]) -> np.ndarray:
@@ -67,26 +67,29 @@ def colour_square(image: Image, size: int, percentiles: tuple[float, float]) -> 
     if len(image.array) == 1:
         image.remarks.append("grey picture in a modality of colour: three equal channels")
     planes = image.array[:3] if len(image.array) > 1 else np.repeat(image.array, 3, axis=0)
-    return _stored(planes, size, percentiles, _limits(image, None))
-
-
-def _limits(image: Image, limits: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return the window that is given, or that of values which are shares of full intensity already."""
-    return (0.0, 1.0) if image.units == SHARE else limits
+    return _stored(planes, size, image, percentiles)
 
 
 def _stored(
     planes: np.ndarray,
     size: int,
+    image: Image,
     percentiles: tuple[float, float],
     limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
+    """Return the planes of an image windowed and resized; values that are shares already keep their scale."""
     if planes.dtype == np.uint8:
         return np.stack([_resized(plane, size) for plane in planes])
-    low, high = limits or np.percentile(planes, percentiles)
+    limits = (0.0, 1.0) if image.units == SHARE else limits
+    low, high = limits or np.percentile(above(planes, image.floor), percentiles)
     windowed = (planes.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-12))
     resized = np.stack([_resized(plane, size) for plane in windowed.clip(0, 1)])
     return np.rint(resized.clip(0, 1) * 65535).astype(np.uint16)
+
+
+def above(values: np.ndarray, floor: float) -> np.ndarray:
+    """Return the values that are no padding, `Image.floor`, (n,); all of them as they are where there is none."""
+    return values if floor == -np.inf else values[values > floor]
 
 
 def _resized(plane: np.ndarray, size: int) -> np.ndarray:

@@ -10,13 +10,13 @@ from scipy import ndimage
 
 from medssl.data.image import Image
 from medssl.data.packing import stretched
-from medssl.modalities.parts.preparation import check_plane
+from medssl.modalities.parts.preparation import above, check_plane
 
 Box = tuple[slice, slice]
 _ROUND = np.ones((3, 3), dtype=bool)
 
 
-def lit(plane: np.ndarray, level: float, share: float) -> Box:
+def lit(plane: np.ndarray, level: float, share: float, floor: float = -np.inf) -> Box:
     """Return the rows and columns that are more than dark border.
 
     A row or column counts from where a share of its pixels lies above the level, so that a hot pixel or a grain of
@@ -26,12 +26,14 @@ def lit(plane: np.ndarray, level: float, share: float) -> Box:
         plane: (rows, columns).
         level: Between the least value of the plane and its 99.5th percentile, in [0, 1).
         share: Of the pixels of a row or column, in [0, 1).
+        floor: Values at or below it are padding.
     """
-    low, high = float(plane.min()), float(np.percentile(plane, 99.5))
+    measured = above(plane, floor)
+    low, high = float(measured.min()), float(np.percentile(measured, 99.5))
     return box(plane > low + level * (high - low), share)
 
 
-def largest_part(plane: np.ndarray, level: float, side: int, close: float = 0.01) -> np.ndarray:
+def largest_part(plane: np.ndarray, level: float, side: int, close: float = 0.01, floor: float = -np.inf) -> np.ndarray:
     """Return the largest connected part above a level, (rows, columns) bool; gaps closed, lines dropped, holes filled.
 
     It is found on a thinned plane, and is as coarse: about 1 / `side` of the shorter side.
@@ -41,10 +43,12 @@ def largest_part(plane: np.ndarray, level: float, side: int, close: float = 0.01
         level: Between the least value of the plane and its 99.5th percentile, in [0, 1).
         side: Pixels of the shorter side of the thinned plane.
         close: Half-width of gaps and lines, as a share of the shorter side.
+        floor: Values at or below it are padding.
     """
     step = max(1, min(plane.shape) // side)
     thin = ndimage.maximum_filter(plane, step)[::step, ::step] if step > 1 else plane
-    low, high = float(thin.min()), float(np.percentile(thin, 99.5))
+    measured = above(thin, floor)
+    low, high = float(measured.min()), float(np.percentile(measured, 99.5))
     reach = max(1, round(close * min(thin.shape)))
     wide = np.pad(thin > low + level * (high - low), reach)
     shut = ndimage.binary_closing(wide, _ROUND, iterations=reach)[reach:-reach, reach:-reach]
@@ -84,7 +88,7 @@ def without_border(image: Image, level: float, share: float, least: float) -> Im
         DataError: It is a volume or cannot be stored.
     """
     check_plane(image)
-    found = lit(image.array[:3].max(axis=0), level, share)
+    found = lit(image.array[:3].max(axis=0), level, share, image.floor)
     return squared(cut(image, found) if large(found, image.array.shape[1:], least) else image)
 
 

@@ -19,7 +19,7 @@ def cube(image: Image, size: int, window: Callable[[np.ndarray], np.ndarray]) ->
 
     Axes run to superior, posterior and left where the file says how the patient lay, as axial slices are looked at;
     else they stay as stored. The whole field of view is kept with its proportions: its longest side fills the cube,
-    the rest is 0. Shrinking averages over the voxels that are skipped; growing is trilinear.
+    the rest is 0, and so is padding. Shrinking averages over the voxels that are skipped; growing is trilinear.
 
     Args:
         image: (1, slices, rows, columns).
@@ -34,7 +34,8 @@ def cube(image: Image, size: int, window: Callable[[np.ndarray], np.ndarray]) ->
     values, spacing = _oriented(image)
     inside = _extent(values.shape, spacing, size)
     values = values.astype(np.float32)
-    shares = values if image.units == SHARE else np.ascontiguousarray(window(values), dtype=np.float32)
+    shares = values if image.units == SHARE else np.asarray(window(values), dtype=np.float32)
+    shares = np.where(values > image.floor, shares, np.float32(0)) if image.padding else shares
     windowed = torch.from_numpy(np.ascontiguousarray(shares))[None, None]
     a, b, c = (min(now, then) for now, then in zip(values.shape, inside))
     resized = functional.interpolate(functional.adaptive_avg_pool3d(windowed, (a, b, c)), inside, mode="trilinear")

@@ -17,7 +17,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.pixels import apply_modality_lut
 
-from medssl.data.image import Image
+from medssl.data.image import Display, Image
 from medssl.data.readers.parts.colour import channels_first
 from medssl.data.readers.parts.dicom_frames import layout
 from medssl.data.readers.parts.dicom_header import (
@@ -29,10 +29,12 @@ from medssl.data.readers.parts.dicom_header import (
     syntax,
     word,
 )
+from medssl.data.readers.parts.dicom_padding import stored_padding
 from medssl.data.readers.parts.dicom_palette import coloured
 from medssl.data.readers.parts.dicom_rows import spacing_of
 from medssl.data.readers.parts.dicom_source import Source, open_source
 from medssl.data.readers.parts.dicom_stored import stored
+from medssl.data.readers.parts.dicom_voi import voi_of
 from medssl.data.readers.parts.planes import Steps, affine, plane_of, steps, tilted
 from medssl.data.readers.parts.said import said
 from medssl.data.readers.parts.suv import Uptake, uptake
@@ -89,10 +91,20 @@ def read_plane(path: Path, frame: int | None) -> Image:
         raise
     except Exception as error:  # decoders raise anything on foreign bytes
         raise _cannot_decode(path, dataset, error, frame) from error
-    told = uptake_of(dataset, rescale)
-    known = not provenance["inverted"] and array.shape[0] == 1
-    remarks = [text for text in (remark, *remarks, told.remark) if text]
-    return Image(array, spacing, None, told.units if known else None, provenance, remarks, told.scales if known else {})
+    grey, inverted = array.shape[0] == 1, provenance["inverted"]
+    told, known = uptake_of(dataset, rescale), grey and not inverted
+    padding, note = _padding(dataset, rescale, plain=plain, inverted=inverted) if grey else (None, None)
+    return Image(
+        array,
+        spacing,
+        None,
+        told.units if known else None,
+        provenance,
+        [text for text in (remark, *remarks, told.remark, note) if text],
+        told.scales if known else {},
+        padding,
+        voi_of(dataset, frame or 0, _range(dataset, rescale), inverted=inverted) if grey else None,
+    )
 
 
 def read_volume(path: Path) -> Image:
@@ -144,6 +156,22 @@ def read_stack(paths: Sequence[Path]) -> Image:
     return _stacked(slices, np.array(places[0].position), orientation, found, about)
 
 
+def _padding(
+    dataset: Dataset, rescale: Rescale, *, plain: bool, inverted: bool
+) -> tuple[tuple[float, float] | None, str | None]:
+    """Return the lowest and the highest real value that is padding, or why that is unknown."""
+    found = stored_padding(dataset)
+    if found is None or rescale.slope == 0:
+        return None, None
+    if not plain:
+        return None, "padding is not told apart: a table makes real values of stored ones"
+    low, high = sorted(rescale.slope * value + rescale.intercept for value in found)
+    if inverted:
+        low, high = (sum(_range(dataset, rescale)) - end for end in (high, low))
+    slack = abs(rescale.slope) / 4  # of one step, as single precision rounds
+    return (low - slack, high + slack), None
+
+
 def _stacked(
     slices: list[Image], corner: np.ndarray, orientation: np.ndarray, found: Steps, about: dict[str, Any]
 ) -> Image:
@@ -172,7 +200,24 @@ def _stacked(
         {**first.provenance, **about},
         remarks,
         _common([image.scales for image in slices], remarks),
+        _padding_of_all(slices, remarks),
+        _shown_of_all(slices),
     )
+
+
+def _padding_of_all(slices: Sequence[Image], remarks: list[str]) -> tuple[float, float] | None:
+    """Return the padding that all slices share; says where they differ."""
+    found = {image.padding for image in slices}
+    if len(found) > 1:
+        remarks.append("padding is not told apart: slices name different values")
+        return None
+    return found.pop()
+
+
+def _shown_of_all(slices: Sequence[Image]) -> Display | None:
+    """Return how all slices are to be shown: as they say, or as the middle one, since a volume has one window."""
+    found = {image.voi for image in slices}
+    return found.pop() if len(found) == 1 else slices[len(slices) // 2].voi
 
 
 def _common(scales: Sequence[dict[str, float]], remarks: list[str]) -> dict[str, float]:
