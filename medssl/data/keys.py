@@ -23,6 +23,7 @@ _LEAST = 32  # characters of a key
 _MOST = 4096
 _FINGERPRINT = 8
 _ONCE = "once-"
+_EACH_ITS_OWN = ("instance", "sample")  # hardly one of them is asked for twice
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Key:
             kind: What it identifies, such as "patient"; another kind, another pseudonym.
             text: The identifier.
         """
-        return text if self.secret is None else _digest(self.secret, kind, text)
+        if self.secret is None:
+            return text
+        return (_digest if kind in _EACH_ITS_OWN else _remembered)(self.secret, kind, text)
 
 
 AS_THEY_ARE = Key(None)
@@ -149,7 +152,9 @@ def _write(path: Path) -> bool:
         temporary.unlink(missing_ok=True)
 
 
-@lru_cache(maxsize=65536)
 def _digest(secret: bytes, kind: str, text: str) -> str:
     message = f"medssl {kind}\x1f{text}".encode("utf-8", "surrogateescape")
     return hmac.digest(secret, message, "sha256").hex()[:LENGTH]
+
+
+_remembered = lru_cache(maxsize=65536)(_digest)

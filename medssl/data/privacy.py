@@ -73,7 +73,7 @@ class Hiding:
             if safe.get(name) is not None:
                 safe[name] = self.key.pseudonym(kind, str(safe[name]))
         if safe.get("plane") is not None:  # only compared with others: image type and frame of reference as one word
-            safe["plane"] = safe["plane"]._replace(kind=(self.key.pseudonym("plane", repr(safe["plane"].kind)),))
+            safe["plane"] = safe["plane"]._replace(kind=_kind(self.key, safe["plane"].kind))
         if safe.get("study_date") is not None:
             safe["study_date"] = self.date(safe["study_date"], safe.get("patient_id"))
         safe["names_patient"] = _names_patient(row)
@@ -190,6 +190,12 @@ def _several_issuers(rows: pa.Table) -> list[str]:
     issuers = plain.group_by("patient_id").aggregate([("issuer", "count_distinct")])["issuer_count_distinct"]
     several = int(pc.sum(pc.greater(issuers, 1)).as_py() or 0)
     return [f"{several} patient ids have more than one issuer and count as one person each"] if several else []
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _kind(key: Key, kind: tuple[Any, ...]) -> tuple[str]:
+    """Return one word for what planes of a stack have alike."""
+    return (key.pseudonym("plane", repr(kind)),)
 
 
 def _names_patient(row: Row) -> bool:
