@@ -23,8 +23,8 @@ from medssl.errors import SettingsError
 Row = dict[str, Any]
 IDS = {"patient_id": "patient", "study_id": "study", "series_id": "series", "instance_id": "instance"}
 """Columns that hold pseudonyms, and the kind of what they stand for."""
-_INSTITUTION = {"site": "site"}
-_FOR_THE_SCAN = ("plane", "data_file", "remarks")
+_IDS_AND_SITE = IDS | {"site": "site"}
+_CARRIED = frozenset({*KNOWN, "plane", "data_file", "remarks"})  # the last three for the scan alone
 LOOKED_AT = ("patient_name", "issuer_of_patient_id")  # what a reader tells of a row for the remarks alone
 _SHIFTED = "+dates"
 _MOST_DAYS = 365
@@ -68,8 +68,8 @@ class Hiding:
             row: As a reader describes it, with `path`. `patient_name` and `issuer_of_patient_id` are looked at and
                 dropped.
         """
-        safe = {name: value for name, value in row.items() if name in KNOWN or name in _FOR_THE_SCAN}
-        for name, kind in (IDS if self.keep_institution else IDS | _INSTITUTION).items():
+        safe = {name: value for name, value in row.items() if name in _CARRIED}
+        for name, kind in (IDS if self.keep_institution else _IDS_AND_SITE).items():
             if safe.get(name) is not None:
                 safe[name] = self.key.pseudonym(kind, str(safe[name]))
         if safe.get("plane") is not None:  # only compared with others: image type and frame of reference as one word

@@ -342,3 +342,9 @@ def test_the_picture_in_dicom_is_the_picture_in_png(real_data):
 def test_the_day_of_the_study_is_a_day_or_unknown(tmp_path, elements, day):
     path = write(tmp_path / "a.dcm", np.zeros((4, 4), np.uint8), **elements)
     assert dicom.describe(path)[0]["study_date"] == day
+
+
+def test_a_value_that_breaks_the_standard_counts_once_however_often_it_is_looked_at(tmp_path):
+    path = write(tmp_path / "a.dcm", np.zeros((4, 4), np.uint8), PatientName="A", SpecificCharacterSet="ISO_IR 100")
+    path.write_bytes(path.read_bytes().replace(b"ISO_IR 100", b"ISO-IR 100"))
+    assert dicom.describe(path)[0]["remarks"] == ["1 header value breaks the DICOM standard"]

@@ -71,7 +71,7 @@ def open_header(path: Path) -> Header:
         head = handle.read(_HEAD_BYTES)
         code, at = syntax_of(head)
         if code == uid.DeflatedExplicitVRLittleEndian:
-            return Header(inflated(path, at).dataset, None, False, len(caught))
+            return Header(inflated(path, at).dataset, None, False, _different(caught))
         bare = is_bare(head)
         handle.seek(0)
         try:
@@ -82,7 +82,12 @@ def open_header(path: Path) -> Header:
                 struct.error, OSError, RecursionError) as error:  # fmt: skip
             raise DataError(f"The DICOM header cannot be parsed: {said(error)}", where=path) from error
         declare_syntax(dataset)
-        return Header(dataset, _pixels_at(handle, dataset, position), bare, len(caught))
+        return Header(dataset, _pixels_at(handle, dataset, position), bare, _different(caught))
+
+
+def _different(caught: list[warnings.WarningMessage]) -> int:
+    """Return how many complaints there are: one value is complained of whenever it is looked at."""
+    return len({str(one.message) for one in caught})
 
 
 def declare_syntax(dataset: Dataset) -> None:

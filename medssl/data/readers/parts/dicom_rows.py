@@ -111,7 +111,8 @@ def _identity(header: Header) -> dict[str, Any]:
     }
     remarks = ["no preamble and no file meta information"] if header.bare else []
     if header.warnings:
-        remarks.append(f"{header.warnings} header values break the DICOM standard")
+        what = "1 header value breaks" if header.warnings == 1 else f"{header.warnings} header values break"
+        remarks.append(f"{what} the DICOM standard")
     told = {name: word(dataset.get(keyword)) for name, keyword in names.items()}
     return told | {
         "modality": _code(told["modality"]),
