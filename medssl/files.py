@@ -22,7 +22,11 @@ from medssl.errors import DataError, StorageError
 MANIFEST = "MANIFEST.json"
 STORES = ".medssl-store"
 """Folder of prepared images; each is named by its content, so they serve any run beside them."""
+FROM_PACS = "from-pacs.json"
+"""Marks a folder that images from a PACS are put in."""
 _LOCK = ".lock"
+OURS = frozenset({STORES, FROM_PACS, _LOCK})
+"""What may lie among images and is none of them."""
 _OWNER = "owner.txt"
 
 

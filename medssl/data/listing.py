@@ -14,7 +14,6 @@ from medssl.data.tables import read_text_table
 from medssl.errors import DataError
 
 TABLES = (".csv", ".tsv", ".parquet")
-_OWN_FOLDERS = (files.STORES,)
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _walk(folder: str, seen: set[tuple[int, int]], found: dict[str, str | None])
         except OSError as error:
             found[place] = f"the folder cannot be read: {error.strerror}"
             continue
-        to_do += [(entry.path, _is_folder(entry)) for entry in reversed(inside) if entry.name not in _OWN_FOLDERS]
+        to_do += [(entry.path, _is_folder(entry)) for entry in reversed(inside) if entry.name not in files.OURS]
 
 
 def _inside(folder: str, seen: set[tuple[int, int]]) -> "list[os.DirEntry[str]]":

@@ -245,3 +245,12 @@ def test_pseudonyms_are_told_of_where_there_can_be_some(tmp_path, picture):
     assert not any("pseudonyms" in remark for remark in scan([tmp_path]).remarks)
     (tmp_path / "labels.csv").write_text("file,patient_id\na.png,P1\n")
     assert any("pseudonyms" in remark for remark in scan([tmp_path], labels=tmp_path / "labels.csv").remarks)
+
+
+def test_our_own_files_among_images_are_no_rows(tmp_path, picture):
+    picture("a.png")
+    (tmp_path / "from-pacs.json").write_text("{}")
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".medssl-store").mkdir()
+    (tmp_path / ".medssl-store" / "x.npy").touch()
+    assert states(scan([tmp_path])) == {"a.png": "ok"}

@@ -17,7 +17,7 @@ from medssl import files
 from medssl.data.pacs.header import Header, read_header
 from medssl.errors import DataError, SettingsError
 
-MARK = "from-pacs.json"
+MARK = files.FROM_PACS
 _CHUNK = 1 << 20
 _LOCKS = 64
 
