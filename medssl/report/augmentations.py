@@ -131,12 +131,12 @@ def _recipes(name: str, strength: str, settings: Mapping[str, Any]) -> tuple[Mod
     )
     if bare is not None:
         raise SettingsError(f"Setting 'augment.{bare}' is a group of settings, but got {augment[bare]!r}")
-    kind = kind.with_augment(augment)
     values = {"image_size": kind.size} | {
         name.removeprefix("data."): given[name] for name in (_SIZE, _TRANSFORMS, _VOI) if name in given
     }
     data = validate(DataSettings, values, where="data")
-    return kind.with_transforms(data.transforms).with_voi_lut(data.voi_lut), data.image_size
+    kind = kind.with_transforms(data.transforms).with_voi_lut(data.voi_lut).with_augment(augment)
+    return kind, data.image_size
 
 
 def _first(manifest: Manifest, row: str | None, kind: Modality, size: int) -> tuple[int, Image, Any, int]:

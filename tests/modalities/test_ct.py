@@ -45,3 +45,11 @@ def test_values_without_a_unit_are_remarked_on() -> None:
     image = volume([-900, 100], None)
     prepare(image, 8)
     assert "taken as HU" in image.remarks[0]
+
+
+def test_no_view_has_a_window_of_hounsfield_units_where_values_are_on_another_scale():
+    scaled = [{"name": "ScaleIntensityRange", "a_min": -100, "a_max": 300, "b_min": 0, "b_max": 1, "clip": True}]
+    same = [{"name": "CropForeground"}]
+    assert MODALITY.with_voi_lut(True).views["strong"].window.probability == 0
+    assert MODALITY.with_transforms(scaled).views["strong"].window.probability == 0
+    assert MODALITY.with_transforms(same).with_voi_lut(False).views == MODALITY.views

@@ -21,7 +21,7 @@ from medssl.augment.window import Settings as Window
 from medssl.data.image import Image
 from medssl.data.packing import stretched
 from medssl.errors import SettingsError, unknown_name
-from medssl.modalities.parts.monai_transforms import apply, check
+from medssl.modalities.parts.monai_transforms import apply, check, rescales
 from medssl.modalities.parts.shown import shown, with_air
 from medssl.settings import Choice, Settings, merged, validate
 
@@ -118,11 +118,17 @@ class Modality:
         if not transforms:
             return self
         check(transforms, self.spatial_dims)
-        return replace(self, transforms=(*self.transforms, *transforms))
+        changed = replace(self, transforms=(*self.transforms, *transforms))
+        return changed._without_windows() if rescales(transforms) else changed
 
     def with_voi_lut(self, asked: bool) -> "Modality":
         """Return the modality that reads intensities through the VOI LUT of a file, or through its own window."""
-        return replace(self, voi_lut=asked)
+        return replace(self._without_windows() if asked else self, voi_lut=asked)
+
+    def _without_windows(self) -> "Modality":
+        """Return the modality without views through windows: those are in units of its own scale."""
+        views = {name: recipe.model_copy(update={"window": Window()}) for name, recipe in self.views.items()}
+        return replace(self, views=views)
 
     def before(self, image: Image) -> Image:
         """Return what `prepare` takes: padding as air, the VOI LUT applied if asked for, then MONAI's transforms.

@@ -108,7 +108,7 @@ def apply(image: Image, transforms: Listed) -> Image:
         tensor = _applied(tensor, entry, image)
     values = np.ascontiguousarray(torch.as_tensor(tensor.as_tensor()).numpy())
     after = tensor.affine.numpy().astype(np.float64)
-    rescaled = any(_changes_scale(entry["name"]) for entry in transforms)
+    rescaled = rescales(transforms)
     return replace(
         image,
         array=_share(values) if rescaled else _typed(values, image.array.dtype),
@@ -117,6 +117,11 @@ def apply(image: Image, transforms: Listed) -> Image:
         affine=None if image.affine is None else after,
         provenance={**image.provenance, "transforms": [entry["name"] for entry in transforms]},
     )
+
+
+def rescales(transforms: Listed) -> bool:
+    """Return whether a list brings intensities onto another scale."""
+    return any(_changes_scale(entry["name"]) for entry in transforms)
 
 
 def _built(entry: Mapping[str, Any], where: str) -> Any:
