@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+WITNESS := .venv-witness
 STAMP := $(VENV)/.installed
 
 .PHONY: setup demo test test-gpu test-pacs test-witness fuzz check format bench soak docs clean
@@ -31,12 +32,14 @@ test-pacs: setup
 	tests/data/pacs/install_peers.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m pacs tests/data/pacs/test_peers.py --timeout 300
 
-# Installs dcm2niix and DCMTK from Debian's packages (as root, or with sudo) where they are missing, and the test files
-# of pydicom-data. Real images are looked at where MEDSSL_REAL_DATA names their folder.
+# Installs dcm2niix and DCMTK from Debian's packages (as root, or with sudo) where they are missing, and other readers in
+# an environment of their own. Real images are looked at where MEDSSL_REAL_DATA names their folder.
 test-witness: setup
 	tests/witness/install_witnesses.sh
-	$(BIN)/python -m pip install --quiet pydicom-data -c constraints.txt
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m witness -s tests/witness --timeout 0
+	test -x $(WITNESS)/bin/python || $(PYTHON) -m venv $(WITNESS)
+	$(WITNESS)/bin/python -m pip install --quiet -r tests/witness/requirements.txt -c constraints.txt
+	MEDSSL_WITNESS=$(CURDIR)/$(WITNESS)/bin/python OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -m witness -s tests/witness --timeout 0
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -58,4 +61,4 @@ soak: setup
 	$(BIN)/python -m pytest -m soak --timeout 0
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(WITNESS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
