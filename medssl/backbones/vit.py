@@ -7,7 +7,7 @@ sines and cosines and the pooled feature is the mean of the patch tokens, as He 
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -149,7 +149,7 @@ class Backbone(nn.Module):
         tokens = self._with_prefix(self.embed(x))
         for block in self.blocks[:-1]:
             tokens = block(tokens)
-        return self.blocks[-1].attention_maps(tokens)
+        return cast(Block, self.blocks[-1]).attention_maps(tokens)
 
     def _with_prefix(self, tokens: torch.Tensor) -> torch.Tensor:
         if self.cls_token is None:
