@@ -10,7 +10,6 @@ from medssl.chance import Chance, key
 from medssl.errors import SettingsError
 
 FAMILIES = discovery.names("backbones")
-NARROW = {"resnet": {"stem_width": 16}}  # only to save time; a new family needs no entry
 SIZES = {2: 64, 3: 32}
 PAIRS = [(m, f) for m in methods.names() for f in FAMILIES if methods.supports(m, f)]
 REFUSED = [(m, f) for m in methods.names() for f in FAMILIES if not methods.supports(m, f)]
@@ -20,7 +19,7 @@ def make(method, family, spatial_dims):
     torch.manual_seed(0)
     name = next(iter(discovery.load("backbones", family).VARIANTS))
     sizes = {"spatial_dims": spatial_dims, "image_size": SIZES[spatial_dims]}
-    backbone = backbones.build(name, in_channels=1, overrides=NARROW.get(family), **sizes)
+    backbone = backbones.build(name, in_channels=1, **sizes)
     return methods.build(method, backbone)
 
 
