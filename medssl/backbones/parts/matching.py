@@ -12,11 +12,11 @@ import torch
 
 from medssl.errors import DataError
 
-_NESTS = ("teacher", "target_encoder", "model", "state_dict", "model_state_dict", "backbone", "encoder", "student")
+_TEACHERS = ("teacher", "target_encoder")
+_NESTS = (*_TEACHERS, "model", "state_dict", "model_state_dict", "network_weights", "backbone", "encoder", "student")
 _WRAPPERS = ("module.", "_orig_mod.", "backbone.", "encoder.", "model.", "teacher.", "student.", "target_encoder.")
 _FAMILIES = ("vit.", "ijepa.", "dinov2.", "dinov2_with_registers.", "resnet.", "convnext.", "bit.", "swinViT.")
 _PREFIXES = _WRAPPERS + _FAMILIES
-_PREFERRED = ("teacher", "target_encoder")
 _DEPTH = 3
 
 Translate = Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]
@@ -57,7 +57,7 @@ def find(checkpoint: Mapping[str, Any], wanted: set[str], translate: Translate =
         raise DataError("The checkpoint holds no named tensors", fix="Use the file that has the model's weights")
     most = max(f.matched for f in found)
     best = [f for f in found if f.matched == most]
-    teachers = [f for f in best if any(name in f"{f.place}.{f.prefix}" for name in _PREFERRED)]
+    teachers = [f for f in best if any(name in f"{f.place}.{f.prefix}" for name in _TEACHERS)]
     choice = teachers or best
     if most and len(choice) > 1:
         names = " and ".join(f"'{'.'.join(filter(None, (f.place, f.prefix)))}'" for f in choice)

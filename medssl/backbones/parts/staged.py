@@ -55,6 +55,22 @@ class Staged(nn.Module):
         return Features(grid.flatten(2).mean(dim=2), grid)
 
 
+def need_places(backbone: Staged, fewer: str | None = None) -> None:
+    """Raise a `SettingsError` where the last map of an image is a single place, which instance norms set to nothing.
+
+    Args:
+        backbone: Knows its `image_size` and `stage_strides`.
+        fewer: The setting that could make fewer stages, for the message.
+    """
+    stride = backbone.stage_strides[-1]
+    if max(backbone.image_size) <= stride:
+        size = " x ".join(map(str, backbone.image_size))
+        fix = f"Choose an image larger than {stride} along some axis" + (f", or fewer {fewer}" if fewer else "")
+        raise SettingsError(
+            f"An image of {size} shrinks to a single place, which instance norms set to nothing", fix=fix
+        )
+
+
 def channels_last(backbone: nn.Module) -> None:
     """Lay the weights of a 2D backbone out with channels last, which is faster on CPUs and what GPUs want."""
     if backbone.spatial_dims == 2:
