@@ -10,10 +10,9 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import nn
 
 from medssl.backbones.parts.renaming import renamed
-from medssl.backbones.parts.staged import Staged, channels_last
+from medssl.backbones.parts.staged import HALVING_POOL, Staged, channels_last
 from medssl.settings import Settings as _Settings
 
 VARIANTS: dict[str, dict] = {  # smallest first
@@ -64,9 +63,9 @@ class Backbone(Staged):
         ).features
         self.stage_widths = _widths(settings)
         self.width = self.stage_widths[-1]
-        for module in self.features.modules():
-            if isinstance(module, nn.AvgPool2d | nn.AvgPool3d):
-                module.ceil_mode = True
+        for name, module in self.features.named_children():
+            if name.startswith("transition"):
+                module.pool = HALVING_POOL[spatial_dims]()
         channels_last(self)
 
     def stages(self, x: torch.Tensor) -> list[torch.Tensor]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import nn
 
 from medssl.backbones.parts.renaming import renamed
-from medssl.backbones.parts.staged import AVG_POOL, CONV, Staged, channels_last, need_places
+from medssl.backbones.parts.staged import CONV, HALVING_POOL, Staged, channels_last, need_places
 from medssl.errors import SettingsError
 from medssl.settings import Settings as _Settings
 
@@ -58,11 +58,12 @@ class Block(nn.Module):
     """leaky relu(shortcut + two layers): (B, C, *) -> (B, D, * / stride)."""
 
     def __init__(self, dims: int, widths: tuple[int, int], stride: int) -> None:
+        """Add the layers; the stride is 1 or 2."""
         super().__init__()
         before, after = widths
         self.conv1 = Layer(dims, widths, 3, stride, active=True)
         self.conv2 = Layer(dims, (after, after), 3, active=False)
-        skip: list[nn.Module] = [AVG_POOL[dims](stride, stride, ceil_mode=True)] if stride > 1 else []
+        skip: list[nn.Module] = [HALVING_POOL[dims]()] if stride == 2 else []
         if before != after:
             skip.append(Layer(dims, widths, 1, active=False, bias=False))
         self.skip = nn.Sequential(*skip)

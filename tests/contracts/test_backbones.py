@@ -58,6 +58,14 @@ def test_stages_have_the_declared_widths_and_strides_and_end_in_the_grid(backbon
     backbone.train()
 
 
+def test_crops_smaller_than_the_total_stride_have_features_too(backbone):
+    if "tokens" in backbone.OFFERS:
+        pytest.skip("sizes are multiples of the patch")
+    features = backbone(torch.randn(4, backbone.in_channels, 24, *[16] * (backbone.spatial_dims - 1)))
+    assert features.pooled.shape == (4, backbone.width)
+    assert torch.isfinite(features.pooled).all()
+
+
 def test_a_sample_does_not_depend_on_its_neighbours_in_eval_mode(backbone):
     backbone.eval()
     x = images(backbone, 3)

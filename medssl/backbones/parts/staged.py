@@ -14,7 +14,6 @@ from medssl.settings import Settings
 CONV: dict[int, type] = {2: nn.Conv2d, 3: nn.Conv3d}
 BATCH_NORM: dict[int, type] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 MAX_POOL: dict[int, type] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-AVG_POOL: dict[int, type] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
 
 class Staged(nn.Module):
@@ -104,3 +103,29 @@ class SameConv3d(nn.Conv3d):
 
 
 SAME_CONV: dict[int, type] = {2: SameConv2d, 3: SameConv3d}
+
+
+class HalvingPool2d(nn.AvgPool2d):
+    """The mean of each two places along every axis, of one where no other is left: (B, C, *) -> (B, C, * / 2).
+
+    Odd sizes are rounded up, down to maps of a single place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, ceil_mode=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(x, [min(2, size) for size in x.shape[2:]], 2, ceil_mode=True)
+
+
+class HalvingPool3d(nn.AvgPool3d):
+    """`HalvingPool2d` for volumes."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, ceil_mode=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool3d(x, [min(2, size) for size in x.shape[2:]], 2, ceil_mode=True)
+
+
+HALVING_POOL: dict[int, type] = {2: HalvingPool2d, 3: HalvingPool3d}
