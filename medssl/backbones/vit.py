@@ -2,12 +2,13 @@
 
 Dosovitskiy et al., "An image is worth 16x16 words", 2021 (https://arxiv.org/abs/2010.11929). Positions are fixed
 sines and cosines and the pooled feature is the mean of the patch tokens, as He et al. 2022 use it for MAE
-(https://arxiv.org/abs/2111.06377); both are settings.
+(https://arxiv.org/abs/2111.06377); both are settings. Register tokens are those of Darcet et al., "Vision
+transformers need registers", 2024 (https://arxiv.org/abs/2309.16588).
 """
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -15,7 +16,8 @@ from torch import nn
 
 from medssl.backbones.parts.features import Features
 from medssl.backbones.parts.patches import grid_of, per_axis
-from medssl.backbones.parts.positions import FixedPositions, resize, sincos
+from medssl.backbones.parts.positions import FixedPositions, is_sincos, resize, split_positions
+from medssl.backbones.parts.renaming import joined, renamed
 from medssl.backbones.parts.transformer import Block, initialise
 from medssl.errors import DataError, SettingsError
 from medssl.settings import Settings as _Settings
@@ -29,7 +31,23 @@ VARIANTS: dict[str, dict] = {  # smallest first
 }
 
 _CONV: dict[int, type] = {2: nn.Conv2d, 3: nn.Conv3d}
-_OTHER_TOKENS = ("cls_token", "reg_token", "register_tokens", "dist_token")
+_NAMES = (  # of DINOv2's files, then of transformers'
+    (r"^blocks\.\d+\.(\d+\.)", r"blocks.\1"),
+    (r"^(embeddings\.)?register_tokens$", "reg_token"),
+    (r"^embeddings\.cls_token$", "cls_token"),
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^layernorm\.", "norm."),
+    (r"^(encoder\.layer|layers)\.(\d+)\.", r"blocks.\2."),
+    (r"^(blocks\.\d+\.)attention\.(attention\.)?(q|k|v)(uery|ey|alue|_proj)\.", r"\1attn.\3."),
+    (r"^(blocks\.\d+\.)attention\.(output\.dense|o_proj)\.", r"\1attn.proj."),
+    (r"^(blocks\.\d+\.)intermediate\.dense\.", r"\1mlp.fc1."),
+    (r"^(blocks\.\d+\.)output\.dense\.", r"\1mlp.fc2."),
+    (r"^(blocks\.\d+\.)layernorm_before\.", r"\1norm1."),
+    (r"^(blocks\.\d+\.)layernorm_after\.", r"\1norm2."),
+    (r"^(blocks\.\d+\.)layer_scale(\d)\.lambda1$", r"\1ls\2.gamma"),
+)
+_OTHER_TOKENS = ("cls_token", "reg_token", "dist_token")
 
 
 class Settings(_Settings):
@@ -42,8 +60,11 @@ class Settings(_Settings):
         mlp_ratio: Hidden width of the MLP over `width`.
         patch_size: Edge of a patch in pixels or voxels, one number or one an axis.
         class_token: Whether a class token goes through the blocks beside the patches.
+        register_tokens: Number of further tokens without a meaning of their own, after the class token. They have no
+            positions and are left out of every feature.
         pooling: "mean" of the patch tokens, or the "class" token.
         positions: "fixed" sines and cosines (not part of the weights), or "learned".
+        layer_scale: What the factors of LayerScale begin with, such as 1e-5; None for no LayerScale.
         drop_path: Rate of stochastic depth at the last block, rising linearly from 0 at the first.
     """
 
@@ -53,8 +74,10 @@ class Settings(_Settings):
     mlp_ratio: float = Field(default=4.0, gt=0)
     patch_size: int | tuple[int, ...] = 16
     class_token: bool = True
+    register_tokens: int = Field(default=0, ge=0)
     pooling: Literal["mean", "class"] = "mean"
     positions: Literal["fixed", "learned"] = "fixed"
+    layer_scale: float | None = Field(default=None, gt=0)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -96,22 +119,26 @@ class Backbone(nn.Module):
         super().__init__()
         _check(settings, spatial_dims)
         self.settings, self.in_channels, self.spatial_dims = settings, in_channels, spatial_dims
-        self.width, self.depth, self.prefix_tokens = settings.width, settings.depth, int(settings.class_token)
+        self.width, self.depth = settings.width, settings.depth
+        self.prefix_tokens = settings.class_token + settings.register_tokens
         self.image_size = per_axis(image_size, spatial_dims, "image size")
         self.patch = per_axis(settings.patch_size, spatial_dims, "patch_size")
         self.grid = grid_of(self.image_size, self.patch)
         self.layer_count = settings.depth + 2
         self.patch_embed = PatchEmbedding(in_channels, self.width, self.patch)
         self.cls_token = nn.Parameter(torch.randn(1, 1, self.width) * 0.02) if settings.class_token else None
+        registers = settings.register_tokens
+        self.reg_token = nn.Parameter(torch.randn(1, registers, self.width) * 0.02) if registers else None
         self._add_positions()
         rates = [settings.drop_path * i / max(settings.depth - 1, 1) for i in range(settings.depth)]
-        self.blocks = nn.ModuleList(Block(self.width, settings.heads, settings.mlp_ratio, rate) for rate in rates)
+        shape = (self.width, settings.heads, settings.mlp_ratio)
+        self.blocks = nn.ModuleList(Block(*shape, rate, settings.layer_scale) for rate in rates)
         self.norm = nn.LayerNorm(self.width, eps=1e-6)
         self.blocks.apply(initialise)
 
     def _add_positions(self) -> None:
         learned = self.settings.positions == "learned"
-        count = self.prefix_tokens + math.prod(self.grid)
+        count = self.settings.class_token + math.prod(self.grid)
         self.pos_embed = nn.Parameter(torch.randn(1, count, self.width) * 0.02) if learned else None
         if not learned:
             self.fixed_positions = FixedPositions(self.grid, self.width)
@@ -130,17 +157,38 @@ class Backbone(nn.Module):
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run any subset of patch tokens through the blocks: (B, N, D) -> (B, prefix_tokens + N, D), normalised."""
-        if self.cls_token is not None:
-            first = self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
-            tokens = torch.cat([first.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = self._with_prefix(tokens)
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)
 
+    def attention_maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what each token of the last block attends to, head by head, as DINO's figure 1 shows it.
+
+        Row 0 of a backbone with a class token, less its first `prefix_tokens` entries, is a picture of the grid.
+        Caron et al., "Emerging properties in self-supervised vision transformers", 2021
+        (https://arxiv.org/abs/2104.14294).
+
+        Returns:
+            (B, C, *spatial) -> (B, heads, P + N, P + N) with P `prefix_tokens` and N patches in C order of the grid;
+            every row sums to 1.
+        """
+        tokens = self._with_prefix(self.embed(x))
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        return cast(Block, self.blocks[-1]).attention_maps(tokens)
+
+    def _with_prefix(self, tokens: torch.Tensor) -> torch.Tensor:
+        first: torch.Tensor | None = self.cls_token
+        if first is not None and self.pos_embed is not None:
+            first = first + self.pos_embed[:, :1]
+        prefix = [token.expand(len(tokens), -1, -1) for token in (first, self.reg_token) if token is not None]
+        return torch.cat([*prefix, tokens], dim=1) if prefix else tokens
+
     def positions(self, grid: tuple[int, ...]) -> torch.Tensor:
         """Return the positions of the patches of a grid, (1, N, D); learned ones are interpolated to it."""
         if self.pos_embed is not None:
-            return resize(self.pos_embed[:, self.prefix_tokens :], self.grid, grid)
+            return resize(self.pos_embed[:, int(self.settings.class_token) :], self.grid, grid)
         return self.fixed_positions(grid)
 
     def layer_index(self, name: str) -> int:
@@ -153,8 +201,15 @@ class Backbone(nn.Module):
             return 1 + int(rest.partition(".")[0])
         return self.layer_count - 1 if first == "norm" else 0
 
+    def translate(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Bring the names of DINOv2 and of transformers' ViT, ViT-MAE, DINOv2 and I-JEPA to timm's."""
+        return joined(renamed(state, _NAMES), ("attn.q.", "attn.k.", "attn.v."), "attn.qkv.")
+
     def accept(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Check what foreign weights say beyond names and shapes, and leave out positions that are computed here.
+        """Check what foreign weights say beyond names and shapes, and fit their positions to this backbone.
+
+        Fixed positions are left out, since they are computed here. Learned ones are interpolated to this grid; where
+        they have none for the class token, or some for registers, they say the same in the form that is used here.
 
         Args:
             state: Weights with this backbone's names.
@@ -166,24 +221,28 @@ class Backbone(nn.Module):
         for name in _OTHER_TOKENS:
             if name in state and getattr(self, name, None) is None:
                 raise DataError(f"The weights use '{name}', which this backbone does not have", fix="Build it alike")
-        positions = state.pop("pos_embed", None) if self.settings.positions == "fixed" else None
-        if positions is not None and not self._is_sincos(positions):
-            raise DataError(
-                "The weights come with learned positions and this backbone has fixed ones",
-                fix="Build it with vit.positions=learned and the image size of the weights",
-            )
+        if "pos_embed" in state and self.pos_embed is None:
+            if not is_sincos(state.pop("pos_embed"), self.grid):
+                raise DataError(
+                    "The weights come with learned positions and this backbone has fixed ones",
+                    fix="Build it with vit.positions=learned and the image size of the weights",
+                )
+        elif "pos_embed" in state:
+            self._fit_positions(state)
         return state
 
-    def _is_sincos(self, positions: torch.Tensor) -> bool:
-        """Return whether positions of this or another, cubic grid are the fixed ones, rounded at most to 16 bits."""
-        width = positions.shape[-1]
-        for extra in (0, 1):
-            patches = positions.reshape(-1, width)[extra:].float().cpu()
-            side = round(len(patches) ** (1 / self.spatial_dims))
-            for grid in (self.grid, (side,) * self.spatial_dims):
-                if math.prod(grid) == len(patches) and torch.allclose(patches, sincos(grid, width), atol=1e-2):
-                    return True
-        return False
+    def _fit_positions(self, state: dict[str, torch.Tensor]) -> None:
+        """Bring learned positions, (1, E + N, D) for E tokens before N patches, to this grid and these tokens."""
+        found = state["pos_embed"]
+        own, registers = int(self.settings.class_token), self.settings.register_tokens
+        split = split_positions(found, self.grid, (own, 0, own + registers)) if found.ndim == 3 else None
+        if split is None or found.shape[-1] != self.width:
+            return  # another architecture, as the comparison of shapes says
+        prefix, patches, grid = split
+        if registers and prefix.shape[1] == own + registers:
+            state["reg_token"] = state["reg_token"] + prefix[:, own:]
+        prefix = prefix[:, :own] if prefix.shape[1] else found.new_zeros(1, own, self.width)
+        state["pos_embed"] = torch.cat([prefix, resize(patches, grid, self.grid).to(found.dtype)], dim=1)
 
 
 def _check(settings: Settings, spatial_dims: int) -> None:

@@ -64,8 +64,9 @@ def _refused(path: Path, error: Exception) -> DataError:
 def match(state: Mapping[str, Any], backbone: nn.Module, *, partial: bool = False) -> dict[str, Any]:
     """Copy the weights of a checkpoint into a backbone, and say how many of its tensors they filled.
 
-    Prefixes such as "module.backbone." and nesting under "model", "state_dict" or "teacher" are found. Nothing is
-    copied unless everything was found to fit.
+    Prefixes such as "module.backbone." and nesting under "model", "state_dict" or "teacher" are found, and so are the
+    names of other libraries where the backbone knows them (`translate`). Nothing is copied unless everything was found
+    to fit.
 
     Args:
         state: Names and tensors, possibly nested, as `load_file` returns them.
@@ -74,13 +75,14 @@ def match(state: Mapping[str, Any], backbone: nn.Module, *, partial: bool = Fals
 
     Returns:
         "matched" and "of" (numbers of tensors), "place" and "prefix" where they were found, "missing" (names that
-        keep their fresh weights) and "unused" (names of the checkpoint that the backbone does not have).
+        keep their fresh weights), "unused" (names of the checkpoint that the backbone does not have) and "adapted"
+        (names of tensors whose shape was changed to fit, such as positions that were interpolated to another grid).
 
     Raises:
         DataError: Nothing matches, fewer than 90 % do, or the weights are of another architecture.
     """
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith(_COUNTER)}
-    found = find(state, set(own))
+    found = find(state, set(own), getattr(backbone, "translate", dict))
     if not found.matched:
         raise DataError(
             f"0 of {len(own)} tensors match: the checkpoint has {_some(found.state)}, the backbone {_some(own)}",
@@ -109,6 +111,9 @@ def _report(found: Found, fitting: Mapping[str, Any], missing: list[str], own: s
         "prefix": found.prefix,
         "missing": missing,
         "unused": unused,
+        "adapted": sorted(
+            n for n, value in fitting.items() if n in found.state and value.shape != found.state[n].shape
+        ),
     }
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from medssl.errors import SettingsError
 
-_TOKENS = ("token", "tokens", "cls_token", "mask_token", "pos_embed", "positions", "query", "queries")
+_TOKENS = ("token", "tokens", "cls_token", "reg_token", "mask_token", "pos_embed", "positions", "query", "queries")
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, scale: float = 1.0) -> list[dict[str, Any]]:

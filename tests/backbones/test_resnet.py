@@ -52,7 +52,13 @@ def test_forward_equals_transformers(block):
 
 @pytest.mark.parametrize(
     ("name", "parameters", "width"),
-    [("resnet18", 11_176_512, 512), ("resnet34", 21_284_672, 512), ("resnet50", 23_508_032, 2048)],
+    [
+        ("resnet18", 11_176_512, 512),
+        ("resnet34", 21_284_672, 512),
+        ("resnet50", 23_508_032, 2048),
+        ("resnet101", 42_500_160, 2048),
+        ("resnet152", 58_143_808, 2048),
+    ],
 )
 def test_sizes_are_torchvisions(name, parameters, width):
     with torch.device("meta"):

@@ -4,9 +4,19 @@ from transformers import ViTConfig, ViTModel
 
 from medssl import backbones
 from medssl.backbones import vit
+from medssl.backbones.parts.transformer import Block
 from medssl.errors import SettingsError
 
 SMALL = {"width": 48, "depth": 3, "heads": 4, "patch_size": 8}
+CONFIG = {  # the same in the words of transformers
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 192,
+    "patch_size": 8,
+    "num_channels": 2,
+    "layer_norm_eps": 1e-6,
+}
 
 
 def small(**overrides):
@@ -50,17 +60,7 @@ def randomise(module):
 def test_forward_equals_transformers():
     torch.manual_seed(0)
     ours = randomise(small(positions="learned", image_size=(32, 24)))
-    config = ViTConfig(
-        hidden_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=192,
-        image_size=(32, 24),
-        patch_size=8,
-        num_channels=2,
-        layer_norm_eps=1e-6,
-    )
-    theirs = ViTModel(config, add_pooling_layer=False).eval()
+    theirs = ViTModel(ViTConfig(**CONFIG, image_size=(32, 24)), add_pooling_layer=False).eval()
     state = ours.state_dict()
     theirs.load_state_dict(to_transformers(state, state["pos_embed"]))
     x = torch.randn(3, 2, 32, 24)
@@ -71,6 +71,22 @@ def test_forward_equals_transformers():
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(pooled, expected[:, 1:].mean(dim=1), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(grid[:, :, 2, 1], expected[:, 1 + 2 * 3 + 1], atol=1e-5, rtol=1e-5)
+
+
+def test_attention_maps_equal_transformers():
+    torch.manual_seed(0)
+    ours = randomise(small(positions="learned", image_size=(32, 24)))
+    config = CONFIG | {"image_size": (32, 24), "attn_implementation": "eager"}
+    theirs = ViTModel(ViTConfig(**config), add_pooling_layer=False).eval()
+    state = ours.state_dict()
+    theirs.load_state_dict(to_transformers(state, state["pos_embed"]))
+    x = torch.randn(3, 2, 32, 24)
+    with torch.no_grad():
+        expected = theirs(x, output_attentions=True).attentions
+        maps = ours.attention_maps(x)
+    assert maps.shape == (3, 4, 13, 13)
+    torch.testing.assert_close(maps, expected[-1], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(maps, expected[-2], atol=1e-2)
 
 
 def test_sizes_are_those_of_the_papers():
@@ -143,8 +159,39 @@ def test_drop_path_works_on_whole_samples_in_training_only():
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.15)
 
 
+def test_registers_see_and_are_seen_but_are_no_feature():
+    torch.manual_seed(0)
+    model = randomise(small(register_tokens=3, layer_scale=0.1))
+    x = torch.randn(2, 2, 32, 32)
+    before = model(x)
+    assert before.grid.shape == (2, 48, 4, 4)
+    assert model.prefix_tokens == 4
+    tokens = model.encode(model.embed(x))
+    assert torch.equal(before.pooled, tokens[:, 4:].mean(dim=1))
+    assert model.attention_maps(x).shape == (2, 4, 20, 20)
+    model.reg_token.data.neg_()
+    assert not torch.allclose(model(x).pooled, before.pooled, atol=1e-4)
+
+
+def test_layer_scale_multiplies_both_branches():
+    torch.manual_seed(0)
+    block = randomise(Block(48, 4, layer_scale=0.5))
+    x = torch.randn(2, 5, 48)
+    half = x + block.ls1.gamma * block.attn(block.norm1(x))
+    assert torch.equal(block(x), half + block.ls2.gamma * block.mlp(block.norm2(half)))
+    assert torch.equal(Block(48, 4, layer_scale=0.5).ls2.gamma, torch.full((48,), 0.5))
+
+
+@pytest.mark.parametrize("patch", [8, 14, 16])
+def test_patches_of_the_papers_sizes(patch):
+    model = small(patch_size=patch, image_size=112)
+    assert model(torch.randn(1, 2, 112, 112)).grid.shape == (1, 48, 112 // patch, 112 // patch)
+
+
 def test_every_parameter_has_a_depth():
-    model = small(positions="learned")
+    model = small(positions="learned", register_tokens=1, layer_scale=0.1)
+    assert model.layer_index("reg_token") == 0
+    assert model.layer_index("blocks.1.ls1.gamma") == 2
     depths = {name: model.layer_index(name) for name, _ in model.named_parameters()}
     assert depths["cls_token"] == depths["pos_embed"] == depths["patch_embed.proj.weight"] == 0
     assert depths["blocks.2.mlp.fc1.weight"] == 3

@@ -8,7 +8,6 @@ from medssl.backbones.weights import export, load_backbone, match
 from medssl.errors import SettingsError
 
 FAMILIES = discovery.names("backbones")
-NARROW = {"resnet": {"stem_width": 16}}  # only to save time; a new family needs no entry
 SIZES = {2: (64, 48), 3: (32, 32, 48)}
 
 
@@ -16,7 +15,7 @@ def smallest(family, spatial_dims, channels=2):
     name = next(iter(discovery.load("backbones", family).VARIANTS))
     torch.manual_seed(0)
     sizes = {"spatial_dims": spatial_dims, "image_size": SIZES[spatial_dims]}
-    return backbones.build(name, in_channels=channels, overrides=NARROW.get(family), **sizes)
+    return backbones.build(name, in_channels=channels, **sizes)
 
 
 @pytest.fixture(scope="module", params=[(f, d) for f in FAMILIES for d in (2, 3)], ids=lambda p: f"{p[0]}-{p[1]}d")
@@ -38,6 +37,33 @@ def test_features_have_the_declared_width_and_gradient_reaches_all_weights(backb
     assert not without
     assert all(torch.isfinite(p.grad).all() for p in backbone.parameters())
     backbone.zero_grad()
+
+
+def test_stages_have_the_declared_widths_and_strides_and_end_in_the_grid(backbone):
+    if not hasattr(backbone, "stages"):
+        assert "stages" not in backbone.OFFERS
+        pytest.skip("has no stages")
+    backbone.eval()
+    x = images(backbone)
+    odd = x[..., :-5]  # sizes that do not divide are rounded up, as SparK's masks are
+    with torch.no_grad():
+        assert torch.equal(backbone.stages(x)[-1], backbone(x).grid)
+        for image in (x, odd):
+            maps = backbone.stages(image)
+            assert [m.shape[1] for m in maps] == list(backbone.stage_widths)
+            for each, stride in zip(maps, backbone.stage_strides, strict=True):
+                assert list(each.shape[2:]) == [-(-edge // stride) for edge in image.shape[2:]]
+    assert backbone.stage_widths[-1] == backbone.width
+    assert list(backbone.stage_strides) == sorted({2 ** (s.bit_length() - 1) for s in backbone.stage_strides})
+    backbone.train()
+
+
+def test_crops_smaller_than_the_total_stride_have_features_too(backbone):
+    if "tokens" in backbone.OFFERS:
+        pytest.skip("sizes are multiples of the patch")
+    features = backbone(torch.randn(4, backbone.in_channels, 24, *[16] * (backbone.spatial_dims - 1)))
+    assert features.pooled.shape == (4, backbone.width)
+    assert torch.isfinite(features.pooled).all()
 
 
 def test_a_sample_does_not_depend_on_its_neighbours_in_eval_mode(backbone):

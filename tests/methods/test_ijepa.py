@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import IJepaConfig, IJepaModel
 
 from medssl import backbones, methods
 from medssl.chance import Chance, key
@@ -14,6 +15,66 @@ def make(image_size=64, dims=2, **settings):
     overrides = {"patch_size": 8, "depth": 2}
     backbone = backbones.build("vit_nano", in_channels=1, image_size=image_size, spatial_dims=dims, overrides=overrides)
     return methods.build("ijepa", backbone, settings)
+
+
+def to_transformers(encoder, grid):
+    """Rename the weights of a ViT without a class token to those of transformers' IJepaModel."""
+    state, names = encoder.state_dict(), {"norm1": "layernorm_before", "norm2": "layernorm_after"}
+    renamed = {"embeddings.position_embeddings": encoder.positions(grid)}
+    for name, value in state.items():
+        block, _, part = name.removeprefix("blocks.").partition(".")
+        part, _, kind = part.rpartition(".")
+        if part == "attn.qkv":
+            for letter, third in zip("qkv", value.chunk(3)):
+                renamed[f"layers.{block}.attention.{letter}_proj.{kind}"] = third
+        elif name.startswith("blocks."):
+            part = part.replace("attn.proj", "attention.o_proj")
+            renamed[f"layers.{block}.{names.get(part, part)}.{kind}"] = value
+        else:
+            name = name.replace("patch_embed.proj", "embeddings.patch_embeddings.projection")
+            renamed[name.replace("norm.", "layernorm.")] = value
+    return renamed
+
+
+def test_targets_and_loss_follow_from_transformers_encoder():
+    torch.manual_seed(0)
+    overrides = {"patch_size": 8, "depth": 2, "width": 48, "class_token": False}
+    backbone = backbones.build("vit_nano", in_channels=2, image_size=48, overrides=overrides)
+    method = methods.build("ijepa", backbone)
+    for encoder in (method.backbone, method.target_encoder):
+        for parameter in encoder.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    config = IJepaConfig(
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=192,
+        image_size=48,
+        patch_size=8,
+        num_channels=2,
+        layer_norm_eps=1e-6,
+    )
+    theirs = IJepaModel(config).eval()
+    x = torch.randn(3, 2, 48, 48)
+    chance = Chance([5, 6, 7])
+    blocks = method._blocks(chance, (6, 6))
+    with torch.no_grad():
+        theirs.load_state_dict(to_transformers(method.target_encoder, (6, 6)))
+        whole = theirs(x).last_hidden_state
+        grid = method.target_encoder(x).grid.flatten(2).transpose(1, 2)
+        torch.testing.assert_close(grid, whole, atol=1e-5, rtol=1e-5)
+        target = F.layer_norm(whole, (48,))
+        target = torch.stack([t[i] for t, i in zip(target, blocks.targets)])  # (B, T, M, D)
+        torch.testing.assert_close(method._targets(x, blocks), target, atol=1e-5, rtol=1e-5)
+
+        theirs.load_state_dict(to_transformers(method.backbone, (6, 6)))
+        tokens = theirs.embeddings(x)
+        context = torch.stack([t[i] for t, i in zip(tokens, blocks.context)])
+        for layer in theirs.layers:
+            context = layer(context, None)
+        prediction = method.predictor(theirs.layernorm(context), blocks, (6, 6))
+        loss = method([x], Chance([5, 6, 7]))["loss"]
+    torch.testing.assert_close(loss, (prediction - target).square().mean(), atol=1e-5, rtol=1e-5)
 
 
 def many(count):

@@ -5,6 +5,7 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from medssl import backbones, methods
 from medssl.chance import Chance
 from medssl.errors import SettingsError
+from medssl.methods.parts.token_masks import take
 
 SMALL = {"width": 48, "depth": 3, "heads": 4, "patch_size": 8}
 DECODER = {"decoder_width": 32, "decoder_depth": 2, "decoder_heads": 2}
@@ -77,7 +78,8 @@ def test_loss_and_gradients_equal_transformers_with_the_same_noise(norm_pix_loss
         norm_pix_loss=norm_pix_loss,
     )
     theirs = ViTMAEForPreTraining(config)
-    theirs.decoder.initialize_weights(36)  # its fixed positions, which transformers 5 leaves at zero
+    theirs.decoder.initialize_weights(36)  # fixed positions, which transformers 5 leaves at zero
+    theirs.vit.embeddings.position_embeddings.data[:, 1:] = ours.backbone.positions((6, 6))
     unknown = theirs.load_state_dict(to_transformers(ours), strict=False)
     assert set(unknown.missing_keys) == {"vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"}
     assert not unknown.unexpected_keys
@@ -86,6 +88,15 @@ def test_loss_and_gradients_equal_transformers_with_the_same_noise(norm_pix_loss
     loss = ours([x], Chance([5, 6, 7]))["loss"]
     expected = theirs(x, noise=noise)
     torch.testing.assert_close(loss, expected.loss, atol=1e-5, rtol=1e-5)
+    split = ours._split(x, Chance([5, 6, 7]))
+    encoded = ours.backbone.encode(take(ours.backbone.embed(x), split.visible))
+    shuffled = theirs.vit(x, noise=noise).last_hidden_state  # its patches in the order of the noise
+    mine = take(encoded[:, 1:], split.visible.argsort(dim=1))
+    order = noise.argsort(dim=1)[:, : mine.shape[1]]
+    torch.testing.assert_close(encoded[:, 0], shuffled[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(mine, take(shuffled[:, 1:], order.argsort(dim=1)), atol=1e-5, rtol=1e-5)
+    predicted = ours.decoder(encoded, split, (6, 6))
+    torch.testing.assert_close(predicted, take(expected.logits, split.masked), atol=1e-5, rtol=1e-5)
     loss.backward()
     expected.loss.backward()
     for mine, name in [

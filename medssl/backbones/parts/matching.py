@@ -5,16 +5,21 @@ Non-strict loading with another prefix loads nothing and leaves a random model t
 counted, and too few are an error.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from medssl.errors import DataError
 
-_NESTS = ("teacher", "model", "state_dict", "model_state_dict", "backbone", "encoder", "student")
-_PREFIXES = ("module.", "_orig_mod.", "backbone.", "encoder.", "model.", "teacher.", "student.")
+_TEACHERS = ("teacher", "target_encoder")
+_NESTS = (*_TEACHERS, "model", "state_dict", "model_state_dict", "network_weights", "backbone", "encoder", "student")
+_WRAPPERS = ("module.", "_orig_mod.", "backbone.", "encoder.", "model.", "teacher.", "student.", "target_encoder.")
+_FAMILIES = ("vit.", "ijepa.", "dinov2.", "dinov2_with_registers.", "resnet.", "convnext.", "bit.", "swinViT.")
+_PREFIXES = _WRAPPERS + _FAMILIES
 _DEPTH = 3
+
+Translate = Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]
 
 
 class Found(NamedTuple):
@@ -33,21 +38,26 @@ class Found(NamedTuple):
     matched: int
 
 
-def find(checkpoint: Mapping[str, Any], wanted: set[str]) -> Found:
+def find(checkpoint: Mapping[str, Any], wanted: set[str], translate: Translate = dict) -> Found:
     """Return the weights with the most names of `wanted`.
 
     Where a teacher and a student match alike, the teacher's are taken, as the authors of DINO advise
-    (facebookresearch/dino#44).
+    (facebookresearch/dino#44), and so is I-JEPA's target encoder, which its paper evaluates.
+
+    Args:
+        checkpoint: Names and tensors, possibly nested.
+        wanted: Names of the backbone's tensors.
+        translate: Brings weights under another library's names to the backbone's.
 
     Raises:
         DataError: The checkpoint holds no tensors, or two sets of weights match alike and neither is a teacher's.
     """
-    found = [f for place, tensors in _places(checkpoint) for f in _prefixes(place, tensors, wanted)]
+    found = [f for place, tensors in _places(checkpoint) for f in _prefixes(place, tensors, wanted, translate)]
     if not found:
         raise DataError("The checkpoint holds no named tensors", fix="Use the file that has the model's weights")
     most = max(f.matched for f in found)
     best = [f for f in found if f.matched == most]
-    teachers = [f for f in best if "teacher" in f"{f.place}.{f.prefix}"]
+    teachers = [f for f in best if any(name in f"{f.place}.{f.prefix}" for name in _TEACHERS)]
     choice = teachers or best
     if most and len(choice) > 1:
         names = " and ".join(f"'{'.'.join(filter(None, (f.place, f.prefix)))}'" for f in choice)
@@ -66,10 +76,13 @@ def _places(checkpoint: Mapping[str, Any], place: str = "", depth: int = 0) -> I
             yield from _places(inner, f"{place}.{name}".strip("."), depth + 1)
 
 
-def _prefixes(place: str, tensors: Mapping[str, torch.Tensor], wanted: set[str]) -> Iterable[Found]:
+def _prefixes(
+    place: str, tensors: Mapping[str, torch.Tensor], wanted: set[str], translate: Translate
+) -> Iterable[Found]:
     """Yield what the tensors are without each prefix that occurs."""
     for prefix in sorted({p for name in tensors for p in _starts(name)}):
-        state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        bare = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        state = translate(bare)
         yield Found(place, prefix, state, len(wanted & state.keys()))
 
 

@@ -66,3 +66,38 @@ def resize(positions: torch.Tensor, old: Sequence[int], new: Sequence[int]) -> t
     image = positions.reshape(1, *old, width).movedim(-1, 1)  # (1, D, *old)
     mode = "bicubic" if len(old) == 2 else "trilinear"
     return F.interpolate(image.float(), size=tuple(new), mode=mode).flatten(2).transpose(1, 2)
+
+
+def split_positions(
+    positions: torch.Tensor, grid: Sequence[int], prefixes: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]] | None:
+    """Part the positions of a checkpoint into those of prefix tokens and those of patches.
+
+    Args:
+        positions: (1, E + N, D).
+        grid: The grid of the backbone, which is tried first; else the patches must form a square or a cube.
+        prefixes: Numbers E that are possible, the likeliest first.
+
+    Returns:
+        (1, E, D), (1, N, D) and the grid of the N patches; None where nothing fits.
+    """
+    grids = [(extra, grid) for extra in prefixes] + [
+        (extra, (round(max(0, positions.shape[1] - extra) ** (1 / len(grid))),) * len(grid)) for extra in prefixes
+    ]
+    for extra, sides in grids:
+        if positions.shape[1] - extra == int(np.prod(sides)) > 0:
+            return positions[:, :extra], positions[:, extra:], tuple(sides)
+    return None
+
+
+def is_sincos(positions: torch.Tensor, grid: Sequence[int]) -> bool:
+    """Return whether positions, (1, E + N, D), of this or another, cubic grid are the fixed ones.
+
+    They may have been rounded to 16 bits. Entries for tokens before the patches do not count.
+    """
+    positions = positions.reshape(1, -1, positions.shape[-1])
+    splits = (split_positions(positions, grid, (extra,)) for extra in (0, 1))
+    return any(
+        torch.allclose(patches[0].float().cpu(), sincos(sides, positions.shape[-1]), atol=1e-2)
+        for _, patches, sides in filter(None, splits)
+    )
