@@ -4,7 +4,8 @@ A family's file holds `VARIANTS` (name -> values of settings, smallest first), `
 `nn.Module` built by `Backbone(settings, in_channels=, spatial_dims=, image_size=)` with the attributes `width`,
 `settings`, `in_channels`, `spatial_dims`, `image_size`, `layer_count`, a `layer_index(name)`, and a
 `forward(x) -> Features(pooled, grid)`. `OFFERS` says what it can do beyond that: "tokens" stands for `embed`,
-`encode` and `prefix_tokens`, on which masked methods rest.
+`encode` and `prefix_tokens`, on which masked methods of transformers rest; "stages" for `stages(x)`, `stage_widths` and
+`stage_strides`, on which that of CNNs rests (`medssl.backbones.parts.features`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -83,10 +83,13 @@ class Backbone(nn.Module):
     Attributes:
         width: Length D of the features: 512 with basic blocks, 2048 with bottlenecks, for a stem of 64.
         layer_count: Number of depth levels for layer-wise learning rates, see `layer_index`.
+        stage_widths: Channels of what `stages` returns.
+        stage_strides: Pixels that a place of it spans along each axis.
     """
 
-    OFFERS = frozenset({"features"})
+    OFFERS = frozenset({"features", "stages"})
     layer_count = 6
+    stage_strides = (4, 8, 16, 32)
 
     def __init__(
         self, settings: Settings, *, in_channels: int, spatial_dims: int, image_size: int | Sequence[int]
@@ -103,6 +106,7 @@ class Backbone(nn.Module):
         self.image_size = per_axis(image_size, spatial_dims, "image size")
         stem = settings.stem_width
         self.width = stem * 8 * (4 if settings.block == "bottleneck" else 1)
+        self.stage_widths = tuple(self.width // 2**i for i in (3, 2, 1, 0))
         self.conv1 = _CONV[spatial_dims](in_channels, stem, 7, 2, 3, bias=False)
         self.bn1 = _NORM[spatial_dims](stem)
         self.relu = nn.ReLU(inplace=True)
@@ -134,10 +138,15 @@ class Backbone(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Features:
         """Return the features of images: (B, C, *spatial) -> (B, D) and (B, D, *spatial / 32)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        grid = self.stages(x)[-1]
+        return Features(grid.flatten(2).mean(dim=2), grid)
+
+    def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return what the four stages give, the finest first: (B, C, *spatial) -> (B, D_s, *spatial / stride_s)."""
+        maps = [self.maxpool(self.relu(self.bn1(self.conv1(x))))]
         for stage in range(1, 5):
-            x = getattr(self, f"layer{stage}")(x)
-        return Features(x.flatten(2).mean(dim=2), x)
+            maps.append(getattr(self, f"layer{stage}")(maps[-1]))
+        return maps[1:]
 
     def layer_index(self, name: str) -> int:
         """Return the depth of a parameter: 0 the stem, 1 to 4 the stages; a head stands at `layer_count` - 1."""

@@ -1,4 +1,4 @@
-"""What every backbone answers with, and what backbones of tokens can do beyond."""
+"""What every backbone answers with, and what backbones of tokens or of stages can do beyond."""
 
 from typing import NamedTuple, Protocol
 
@@ -41,3 +41,30 @@ class TokenBackbone(Protocol):
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return encoded tokens: (B, V, D) -> (B, P + V, D)."""
+
+
+class StagedBackbone(Protocol):
+    """A convolutional backbone that `OFFERS` "stages": maps at several resolutions, as a U-Net takes them.
+
+    A place of a map depends on its neighbourhood through convolutions, pools, norms, linear layers over channels and
+    functions of single values that give 0 for 0, so that `medssl.backbones.parts.sparse` can leave parts of an image
+    out. Layers that look at the whole image (attention, squeeze and excitation) have no place in it.
+
+    Attributes:
+        width: Length D of the features, the channels of the last stage.
+        in_channels: Channels C of the images.
+        spatial_dims: Number of spatial axes.
+        image_size: Edge of the images that it was built for along each axis.
+        stage_widths: Channels of each stage, the finest first.
+        stage_strides: Pixels that a place of each stage spans along each axis: rising powers of two.
+    """
+
+    width: int
+    in_channels: int
+    spatial_dims: int
+    image_size: tuple[int, ...]
+    stage_widths: tuple[int, ...]
+    stage_strides: tuple[int, ...]
+
+    def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return one map a stage, the last being the grid of `forward`: (B, C, *spatial) -> (B, D_s, *grid_s)."""

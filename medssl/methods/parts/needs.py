@@ -7,6 +7,7 @@ from medssl.errors import SettingsError
 _MEANING = {
     "features": "pooled features",
     "tokens": "a sequence of patch tokens of which some can be left out",
+    "stages": "maps of several resolutions made by convolutions",
 }
 
 
