@@ -239,6 +239,7 @@ class Method(nn.Module):
 def _block(backbone: StagedBackbone, settings: Settings) -> int:
     """Return the edge of a block: the one that was set, or the largest that leaves enough of them."""
     if settings.block:
+        grid_of(backbone.image_size, (settings.block,) * backbone.spatial_dims, "spark.block")
         return settings.block
     largest = _LARGEST_BLOCK[backbone.spatial_dims]
     for stride in sorted(backbone.stage_strides, reverse=True):

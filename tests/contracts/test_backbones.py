@@ -40,6 +40,22 @@ def test_features_have_the_declared_width_and_gradient_reaches_all_weights(backb
     backbone.zero_grad()
 
 
+def test_stages_are_as_declared_and_end_in_the_grid(backbone):
+    if "stages" not in backbone.OFFERS:
+        assert not hasattr(backbone, "stages")
+        return
+    x = images(backbone)
+    backbone.eval()
+    with torch.no_grad():
+        maps, grid = backbone.stages(x), backbone(x).grid
+    backbone.train()
+    strides = backbone.stage_strides
+    assert list(strides) == sorted({s for s in strides if s.bit_count() == 1})  # rising powers of two
+    expected = [(width, *(-(-edge // s) for edge in x.shape[2:])) for width, s in zip(backbone.stage_widths, strides)]
+    assert [tuple(m.shape[1:]) for m in maps] == expected
+    assert torch.equal(maps[-1], grid)
+
+
 def test_a_sample_does_not_depend_on_its_neighbours_in_eval_mode(backbone):
     backbone.eval()
     x = images(backbone, 3)

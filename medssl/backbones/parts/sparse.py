@@ -114,8 +114,8 @@ def _batch_norm(layer: nn.Module, visible: Visible, x: torch.Tensor) -> torch.Te
     every = x.movedim(1, -1).flatten(0, -2)  # (B * places, C)
     index = visible.rows(size)
     seen = _plain(layer, every.index_select(0, index).reshape(len(index), -1, *[1] * dims)).flatten(1)
-    result = seen.new_zeros(every.shape).index_copy(0, index, seen)
-    return result.unflatten(0, (len(x), *size)).movedim(-1, 1)
+    result = seen.new_zeros(every.shape).index_copy(0, index, seen).unflatten(0, (len(x), *size)).movedim(-1, 1)
+    return result.contiguous() if x.is_contiguous() else result  # 3D convolutions are slower with channels last
 
 
 def _group_norm(layer: nn.Module, visible: Visible, x: torch.Tensor) -> torch.Tensor:
