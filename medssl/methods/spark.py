@@ -139,7 +139,9 @@ class Decoder(nn.Module):
 
 def _cut(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Cut a map to a size: an encoder rounds halves up, so doubling gives one place too many at times."""
-    return x[(..., *(slice(edge) for edge in size))]
+    for axis, edge in enumerate(size, start=2):
+        x = x.narrow(axis, 0, edge)
+    return x
 
 
 def _initialise(module: nn.Module) -> None:

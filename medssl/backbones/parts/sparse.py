@@ -12,6 +12,7 @@ convolutional networks", 2017 (https://arxiv.org/abs/1706.01307). The work is th
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ def _stride(whole: int, part: int) -> int:
         if -(-whole // stride) == part:
             return stride
     raise SettingsError(
-        f"A layer makes {part} places of {whole} pixels, which is no halving of them: parts of an image cannot be hidden",
+        f"A layer makes {part} places of {whole} pixels, which is no halving: parts of an image cannot be hidden from it",
         fix="Choose another backbone, such as resnet18",
     )
 
@@ -133,22 +134,24 @@ def _group_norm(layer: nn.Module, visible: Visible, x: torch.Tensor) -> torch.Te
     result = (centred / deviation).flatten(1, 2)
     if layer.weight is not None:
         shape = [1, -1, *[1] * (x.ndim - 2)]
-        result = result * layer.weight.view(shape) + layer.bias.view(shape) * mask
+        weight, bias = cast(torch.Tensor, layer.weight), cast(torch.Tensor, layer.bias)
+        result = result * weight.view(shape) + bias.view(shape) * mask
     return result.to(x.dtype)
 
 
 def _over_channels(layer: nn.Module, visible: Visible, x: torch.Tensor) -> torch.Tensor:
     """Apply a layer to the channels of each place, last or first, and put zeros at hidden places."""
     if x.ndim != len(visible.size) + 2:
-        _refused(layer, visible, x)
+        _refused(layer)
     result = _plain(layer, x)
-    last = isinstance(layer, nn.Linear) or type(layer).forward is nn.LayerNorm.forward
-    last = last or (x.shape[1] != layer.normalized_shape[0])
+    last = True
+    if isinstance(layer, nn.LayerNorm) and type(layer).forward is not nn.LayerNorm.forward:
+        last = x.shape[1] != layer.normalized_shape[0]
     mask = visible.at(result.shape[1:-1] if last else result.shape[2:])
     return result * (mask.movedim(1, -1) if last else mask)
 
 
-def _refused(layer: nn.Module, visible: Visible, x: torch.Tensor) -> torch.Tensor:
+def _refused(layer: nn.Module, *_: object) -> torch.Tensor:
     raise SettingsError(
         f"A layer of kind {type(layer).__name__} mixes distant places: parts of an image cannot be hidden from it",
         fix="Choose another backbone, such as resnet18",
