@@ -9,7 +9,8 @@ views it wants), `Settings`, and `Method(backbone, settings)`, an `nn.Module` wi
 - `after_step(step, total)`: what follows an optimizer step, such as moving a momentum copy;
 - where it makes pictures, `reconstruct(view, chance) -> (masked, reconstruction)`.
 
-`RECOMMENDS` may name settings of training that suit the method, each a `Choice` with its source.
+`RECOMMENDS` may name settings of training that suit the method, each a `Choice` with its source; and a "backbone",
+where the method cannot train the one that is chosen else.
 """
 
 from collections.abc import Mapping

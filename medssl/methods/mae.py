@@ -12,12 +12,13 @@ from pydantic import Field
 from torch import nn
 
 from medssl.backbones.parts.features import TokenBackbone
-from medssl.backbones.parts.patches import grid_of, patchify, unpatchify
+from medssl.backbones.parts.patches import grid_of, patchify
 from medssl.backbones.parts.positions import FixedPositions
 from medssl.backbones.parts.transformer import Block, initialise
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.pixels import pictures, pixel_loss
 from medssl.methods.parts.precision import wide
 from medssl.methods.parts.token_masks import TokenSplit, random_split, take
 from medssl.methods.parts.wish import ViewWish
@@ -31,13 +32,13 @@ RECONSTRUCTION = (
 )
 NEEDS = frozenset({"tokens"})
 STRENGTHS = ("weak",)
+_FIX = "Choose --method spark, the masked pretraining of CNNs, or a ViT, such as --backbone vit_small"
 _PAPER = "He et al., CVPR 2022, table 8"
 RECOMMENDS = {
     "train.base_learning_rate": Choice(1.5e-4, _PAPER),
     "train.weight_decay": Choice(0.05, _PAPER),
     "train.betas": Choice((0.9, 0.95), _PAPER),
 }
-_EPSILON = 1e-6  # added to the variance of a patch, as in the authors' code
 
 
 class Settings(_Settings):
@@ -105,7 +106,7 @@ class Method(nn.Module):
 
     def __init__(self, backbone: nn.Module, settings: Settings) -> None:
         super().__init__()
-        require(backbone, NEEDS, TITLE, fix="Choose a ViT, such as --backbone vit_small, or --method simclr")
+        require(backbone, NEEDS, TITLE, fix=_FIX)
         self.backbone, self.settings = cast(TokenBackbone, backbone), settings
         self.wish = [ViewWish(count=1, strength=STRENGTHS[0])]
         self.decoder = _decoder(self.backbone, settings)
@@ -129,18 +130,10 @@ class Method(nn.Module):
         split = self._split(view, chance)
         prediction = self._predict(view, split)
         target = wide(take(patchify(view, self.backbone.patch), split.masked))
-        mean, deviation = self._scale(target)
-        return {"loss": (wide(prediction) - (target - mean) / deviation).square().mean()}
+        return {"loss": pixel_loss(prediction, target, normalise=self.settings.norm_pix_loss)}
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: MAE has no momentum copy."""
-
-    def _scale(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the mean and standard deviation that patches are normalised by, (B, M, values) -> (B, M, 1) each."""
-        if not self.settings.norm_pix_loss:
-            return patches.new_zeros(1, 1, 1), patches.new_ones(1, 1, 1)
-        variance = patches.var(dim=2, keepdim=True)
-        return patches.mean(dim=2, keepdim=True), (variance + _EPSILON).sqrt()
 
     def _split(self, view: torch.Tensor, chance: Chance) -> TokenSplit:
         tokens = math.prod(grid_of(view.shape[2:], self.backbone.patch))
@@ -154,34 +147,21 @@ class Method(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, view: torch.Tensor, chance: Chance) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the masked view and its reconstruction, in the scale of the view's pixels.
-
-        With `norm_pix_loss` the model predicts normalised patches. To show them, each gets back the true mean and
-        standard deviation of its pixels, which the model never predicted: brightness and contrast of a patch are
-        given, its structure is what was learnt. Visible patches are shown as they are.
+        """Return the masked view and its reconstruction, see `medssl.methods.parts.pixels.pictures`.
 
         Args:
             view: (B, C, *spatial).
             chance: Draws the mask.
 
         Returns:
-            Two tensors, (B, C, *spatial); in the first, masked patches have the mean of the visible ones.
+            Two tensors, (B, C, *spatial).
         """
         was_training = self.training
         self.eval()
         split = self._split(view, chance)
         prediction = self._predict(view, split).float()
         self.train(was_training)
-        pixels = patchify(view, self.backbone.patch).float()
-        truth = take(pixels, split.masked)
-        mean, deviation = self._scale(truth)
-        prediction = prediction * deviation + mean
-        blank = take(pixels, split.visible).mean(dim=(1, 2), keepdim=True).expand_as(prediction)
-        index = split.masked.unsqueeze(-1).expand_as(prediction)
-        masked, whole = pixels.scatter(1, index, blank), pixels.scatter(1, index, prediction)
-        patch = self.backbone.patch
-        grid = grid_of(view.shape[2:], patch)
-        return unpatchify(masked, grid, patch), unpatchify(whole, grid, patch)
+        return pictures(view, self.backbone.patch, split, prediction, normalise=self.settings.norm_pix_loss)
 
 
 def _decoder(backbone: TokenBackbone, settings: Settings) -> Decoder:

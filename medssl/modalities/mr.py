@@ -117,7 +117,10 @@ def modality(reading: Reading = READING) -> Modality:
         preparation={**reading.model_dump(mode="json"), "version": 2},
         views={"weak": WEAK, "strong": STRONG},
         stored_spacing=spacing_of_cube,
-        recommends={"mae.mask_ratio": Choice(0.75, "the ratio of He et al. 2022; not tuned on volumes here")},
+        recommends={
+            "mae.mask_ratio": Choice(0.75, "the ratio of He et al. 2022; not tuned on volumes here"),
+            "spark.mask_ratio": Choice(0.75, "SparK of volumes in the code of nnssl; not tuned here"),
+        },
         dicom=("MR",),
     )
 

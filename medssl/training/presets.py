@@ -72,7 +72,10 @@ def resolve(
     values = own_values(user)
     dims = _spatial_dims(user, values)
     chosen = _size_layer(machine, dims) if preset == "auto" else {"backbone": Choice("vit_small", "default")}
-    modality, method, name = (_named({**chosen, **user}, group) for group in ("modality", "method", "backbone"))
+    modality, method = (_named(user, group) for group in ("modality", "method"))
+    check_names(modality, method, own_modality=values)
+    chosen |= _backbone_of(method)
+    name = _named({**chosen, **user}, "backbone")
     check_names(modality, method, name, values)
     family = backbones.names()[name]
     user = {**_fitting(_of_file(modality, values), family, method), **user}
@@ -89,6 +92,12 @@ def resolve(
     choices = {name: choice for layer in layers for name, choice in layer.items()}
     values = merged(*(nested(name, choice.value) for name, choice in choices.items()))
     return Resolved(check(values), choices)
+
+
+def _backbone_of(method: str) -> dict[str, Choice]:
+    """Return the backbone that a method recommends, where it cannot train the usual one."""
+    recommended: dict[str, Choice] = getattr(discovery.load("methods", method), "RECOMMENDS", {})
+    return {name: choice for name, choice in recommended.items() if name == "backbone"}
 
 
 def _named(choices: Mapping[str, Choice], kind: str) -> str:

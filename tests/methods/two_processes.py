@@ -21,9 +21,10 @@ SETTINGS = {
     "byol": {"projection_width": 8, "momentum": 0.9},
     "vicreg": {"expander_width": 8},
     "lejepa": {"projection_width": 8, "directions": 8, "local_views": 1},
+    "spark": {"decoder_width": 32},
     "dino": {"prototypes": 10, "bottleneck": 8, "local_views": 1, "freeze_last_layer": 0.1},
 }
-PAIRS = [(method, family) for method in SETTINGS for family in SMALL]
+PAIRS = [(method, family) for method in SETTINGS for family in SMALL if methods.supports(method, family)]
 
 
 def train(name, family, rows, world=1):

@@ -53,6 +53,15 @@ def test_every_resolved_value_has_a_source():
     assert all(choice.source for choice in found.choices.values())
 
 
+def test_a_method_of_cnns_gets_a_cnn_unless_another_is_named():
+    for machine, preset in ((CPU, "auto"), (GPU, "auto"), (CPU, "none")):
+        found = resolve(asked(method="spark"), machine, 800, preset=preset)
+        assert found.settings.backbone == "resnet18"
+        assert found.choices["backbone"].source == "SparK trains CNNs"
+    assert resolve(asked(method="spark", backbone="resnet34"), CPU, 800).settings.backbone == "resnet34"
+    assert resolve(asked(), CPU, 800).settings.backbone == "vit_nano"
+
+
 def test_other_backbones_get_none_of_the_vits_settings():
     found = resolve(asked(method="simclr", backbone="resnet18"), CPU, 800)
     assert not any(name.startswith("vit.") for name in found.choices)

@@ -20,8 +20,13 @@ def per_axis(value: int | Sequence[int], spatial_dims: int, name: str) -> tuple[
     return values
 
 
-def grid_of(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
+def grid_of(size: Sequence[int], patch: Sequence[int], setting: str = "vit.patch_size") -> tuple[int, ...]:
     """Return the number of patches along each axis.
+
+    Args:
+        size: Of the image along each axis.
+        patch: Of a patch along each axis.
+        setting: The name of what sets the patch, for the message.
 
     Raises:
         SettingsError: An axis is no multiple of its patch, or there are more or fewer axes.
@@ -32,7 +37,7 @@ def grid_of(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
         image, piece = " x ".join(map(str, size)), " x ".join(map(str, patch))
         raise SettingsError(
             f"Expected an image size that is a multiple of the patch size, but got {image} with patches of {piece}",
-            fix="Change data.image_size or vit.patch_size",
+            fix=f"Change data.image_size or {setting}",
         )
     return tuple(s // p for s, p in zip(size, patch, strict=True))
 
