@@ -139,6 +139,7 @@ def _options(
 def _order(name: str) -> tuple[int, str]:
     steps = [
         "doctor",
+        "list",
         "phantom",
         "scan",
         "inspect",
