@@ -130,12 +130,32 @@ class Backbone(nn.Module):
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run any subset of patch tokens through the blocks: (B, N, D) -> (B, prefix_tokens + N, D), normalised."""
-        if self.cls_token is not None:
-            first = self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
-            tokens = torch.cat([first.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = self._with_prefix(tokens)
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)
+
+    def attention_maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what each token of the last block attends to, head by head, as DINO's figure 1 shows it.
+
+        Row 0 of a backbone with a class token, less its first `prefix_tokens` entries, is a picture of the grid.
+        Caron et al., "Emerging properties in self-supervised vision transformers", 2021
+        (https://arxiv.org/abs/2104.14294).
+
+        Returns:
+            (B, C, *spatial) -> (B, heads, P + N, P + N) with P `prefix_tokens` and N patches in C order of the grid;
+            every row sums to 1.
+        """
+        tokens = self._with_prefix(self.embed(x))
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        return self.blocks[-1].attention_maps(tokens)
+
+    def _with_prefix(self, tokens: torch.Tensor) -> torch.Tensor:
+        if self.cls_token is None:
+            return tokens
+        first = self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
+        return torch.cat([first.expand(len(tokens), -1, -1), tokens], dim=1)
 
     def positions(self, grid: tuple[int, ...]) -> torch.Tensor:
         """Return the positions of the patches of a grid, (1, N, D); learned ones are interpolated to it."""

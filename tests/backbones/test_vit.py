@@ -7,6 +7,15 @@ from medssl.backbones import vit
 from medssl.errors import SettingsError
 
 SMALL = {"width": 48, "depth": 3, "heads": 4, "patch_size": 8}
+CONFIG = {  # the same in the words of transformers
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 192,
+    "patch_size": 8,
+    "num_channels": 2,
+    "layer_norm_eps": 1e-6,
+}
 
 
 def small(**overrides):
@@ -50,17 +59,7 @@ def randomise(module):
 def test_forward_equals_transformers():
     torch.manual_seed(0)
     ours = randomise(small(positions="learned", image_size=(32, 24)))
-    config = ViTConfig(
-        hidden_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=192,
-        image_size=(32, 24),
-        patch_size=8,
-        num_channels=2,
-        layer_norm_eps=1e-6,
-    )
-    theirs = ViTModel(config, add_pooling_layer=False).eval()
+    theirs = ViTModel(ViTConfig(**CONFIG, image_size=(32, 24)), add_pooling_layer=False).eval()
     state = ours.state_dict()
     theirs.load_state_dict(to_transformers(state, state["pos_embed"]))
     x = torch.randn(3, 2, 32, 24)
@@ -71,6 +70,22 @@ def test_forward_equals_transformers():
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(pooled, expected[:, 1:].mean(dim=1), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(grid[:, :, 2, 1], expected[:, 1 + 2 * 3 + 1], atol=1e-5, rtol=1e-5)
+
+
+def test_attention_maps_equal_transformers():
+    torch.manual_seed(0)
+    ours = randomise(small(positions="learned", image_size=(32, 24)))
+    config = CONFIG | {"image_size": (32, 24), "attn_implementation": "eager"}
+    theirs = ViTModel(ViTConfig(**config), add_pooling_layer=False).eval()
+    state = ours.state_dict()
+    theirs.load_state_dict(to_transformers(state, state["pos_embed"]))
+    x = torch.randn(3, 2, 32, 24)
+    with torch.no_grad():
+        expected = theirs(x, output_attentions=True).attentions
+        maps = ours.attention_maps(x)
+    assert maps.shape == (3, 4, 13, 13)
+    torch.testing.assert_close(maps, expected[-1], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(maps, expected[-2], atol=1e-2)
 
 
 def test_sizes_are_those_of_the_papers():

@@ -40,5 +40,10 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> to
 
 def plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Return the same as `attention`, as two matrix products and a softmax."""
-    scores = (query * (1.0 / math.sqrt(query.shape[-1]))) @ key.transpose(-2, -1)  # (B, heads, N, M)
-    return scores.softmax(dim=-1) @ value
+    return weights(query, key) @ value
+
+
+def weights(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """Return softmax(Q K^T / sqrt(d)), rows that sum to 1: (B, heads, N, d), (B, heads, M, d) -> (B, heads, N, M)."""
+    scores = (query * (1.0 / math.sqrt(query.shape[-1]))) @ key.transpose(-2, -1)
+    return scores.softmax(dim=-1)

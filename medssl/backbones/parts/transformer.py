@@ -6,7 +6,7 @@ Dosovitskiy et al., "An image is worth 16x16 words", 2021 (https://arxiv.org/abs
 import torch
 from torch import nn
 
-from medssl.backbones.parts.attention import attention
+from medssl.backbones.parts.attention import attention, weights
 
 
 class Attention(nn.Module):
@@ -19,11 +19,20 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        query, key, value = self._split(x)
+        mixed = attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).reshape(x.shape))
+
+    def maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what each token attends to, rows that sum to 1: (B, N, D) -> (B, heads, N, N)."""
+        query, key, _ = self._split(x)
+        return weights(query, key)
+
+    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        """Return queries, keys and values, (3, B, heads, N, d)."""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, d)
-        mixed = attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        return qkv.permute(2, 0, 3, 1, 4)
 
 
 class Mlp(nn.Module):
@@ -70,6 +79,10 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def attention_maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what each token attends to in this block, rows that sum to 1: (B, N, D) -> (B, heads, N, N)."""
+        return self.attn.maps(self.norm1(x))
 
 
 def initialise(module: nn.Module) -> None:
