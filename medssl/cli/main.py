@@ -147,6 +147,7 @@ def _order(name: str) -> tuple[int, str]:
         "pack",
         "verify",
         "pretrain",
+        "embed",
         "sweep",
         "report",
         "run",

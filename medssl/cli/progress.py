@@ -15,6 +15,7 @@ _TITLES = {
     "read": "reading images",
     "verify": "verifying",
     "step": "training",
+    "map": "drawing maps",
     "download": "downloading, MB",
     "unpack": "unpacking, MB",
 }

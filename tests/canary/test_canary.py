@@ -91,6 +91,7 @@ def site(tmp_path_factory):
         "inspect-file": ["inspect", dicom, "-o", "file.png"],
         "pretrain": [*pretrain, "--data", "keyed.parquet", "--label", "disease", "-o", "run"],
         "pretrain-folder": [*pretrain, "--data", archived / "plain", "--set", "data.holdout=0", "-o", "run2"],
+        "embed": ["embed", "run", "keyed.parquet", "-o", "features.parquet", "--map", "--label", "disease"],
         "sweep": [*sweep, "--draws", 1, "-o", "sweep"],
         "report": ["report", "sweep", "--anew"],
         "fail-join": ["scan", "keyed.parquet", "--labels", labels, "-o", "no.parquet"],
