@@ -148,6 +148,7 @@ def _order(name: str) -> tuple[int, str]:
         "verify",
         "pretrain",
         "embed",
+        "attend",
         "sweep",
         "report",
         "run",

@@ -92,6 +92,8 @@ def site(tmp_path_factory):
         "pretrain": [*pretrain, "--data", "keyed.parquet", "--label", "disease", "-o", "run"],
         "pretrain-folder": [*pretrain, "--data", archived / "plain", "--set", "data.holdout=0", "-o", "run2"],
         "embed": ["embed", "run", "keyed.parquet", "-o", "features.parquet", "--map", "--label", "disease"],
+        "attend": ["attend", "run", "keyed.parquet", "-o", "attended"],
+        "attend-file": ["attend", "run", archived / "plain", "-o", "attended-folder", "--most", 2],
         "sweep": [*sweep, "--draws", 1, "-o", "sweep"],
         "report": ["report", "sweep", "--anew"],
         "fail-join": ["scan", "keyed.parquet", "--labels", labels, "-o", "no.parquet"],
