@@ -149,6 +149,7 @@ def _order(name: str) -> tuple[int, str]:
         "pretrain",
         "embed",
         "attend",
+        "ablate",
         "sweep",
         "report",
         "run",
