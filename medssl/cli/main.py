@@ -139,6 +139,7 @@ def _options(
 def _order(name: str) -> tuple[int, str]:
     steps = [
         "doctor",
+        "list",
         "phantom",
         "scan",
         "inspect",
@@ -146,6 +147,9 @@ def _order(name: str) -> tuple[int, str]:
         "pack",
         "verify",
         "pretrain",
+        "embed",
+        "attend",
+        "ablate",
         "sweep",
         "report",
         "run",

@@ -15,6 +15,8 @@ _TITLES = {
     "read": "reading images",
     "verify": "verifying",
     "step": "training",
+    "map": "drawing maps",
+    "trained": "trainings",
     "download": "downloading, MB",
     "unpack": "unpacking, MB",
 }

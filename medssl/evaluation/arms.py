@@ -156,8 +156,7 @@ def open_arms(arguments: Sequence[str | Path] | Mapping[str, Sequence[str | Path
         SettingsError: No arm, a name twice or built in, a seed twice within an arm, an unknown checkpoint.
         DataError: A folder is not a finished run.
     """
-    if checkpoint not in CHECKPOINTS:
-        raise SettingsError(f"Expected checkpoint 'last' or 'best', but got '{checkpoint}'")
+    check_checkpoint(checkpoint)
     named, plain = _split(arguments)
     arms = [Arm(name, tuple(open_run(run, checkpoint) for run in folders)) for name, folders in named.items()]
     arms += _grouped([open_run(run, checkpoint) for run in plain], {arm.name for arm in arms})
@@ -166,6 +165,16 @@ def open_arms(arguments: Sequence[str | Path] | Mapping[str, Sequence[str | Path
     for arm in arms:
         _check_seeds(arm)
     return arms
+
+
+def check_checkpoint(name: str) -> None:
+    """Refuse what is not the name of a run's weights.
+
+    Raises:
+        SettingsError: It is neither "last" nor "best".
+    """
+    if name not in CHECKPOINTS:
+        raise SettingsError(f"Expected checkpoint 'last' or 'best', but got '{name}'")
 
 
 def open_run(folder: Path, checkpoint: str = "last") -> Pretrained:

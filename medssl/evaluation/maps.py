@@ -2,11 +2,11 @@
 
 import numpy as np
 import pandas as pd
-from sklearn.decomposition import PCA
 
 from medssl.evaluation.cohort import Cohort
 from medssl.evaluation.learners import Bench, Source
 from medssl.evaluation.predictions import SHIFTED
+from medssl.evaluation.projecting import pca
 
 
 def embed(bench: Bench, sources: dict[str, Source]) -> pd.DataFrame:
@@ -17,12 +17,7 @@ def embed(bench: Bench, sources: dict[str, Source]) -> pd.DataFrame:
     """
     tables = []
     for arm, source in sources.items():
-        features = np.concatenate([bench.features(source, test) for _, test in _shown(bench)]).astype(float)
-        spread = features.std(axis=0)
-        features = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-        axes = min(2, *features.shape)
-        xy = np.zeros((len(features), 2))
-        xy[:, :axes] = PCA(axes, svd_solver="full").fit_transform(features)
+        xy = pca(np.concatenate([bench.features(source, test) for _, test in _shown(bench)]))
         tables.append(_rows(bench).assign(arm=arm, x=xy[:, 0], y=xy[:, 1]))
     return pd.concat(tables, ignore_index=True)[["arm", "sample_id", "x", "y", "label", "site", "test_set"]]
 

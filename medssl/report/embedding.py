@@ -1,6 +1,7 @@
 """Figure of an embedding map: one dot an image, coloured by what is known of it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -11,6 +12,7 @@ from medssl.report import svg
 MOST_DOTS = 1200
 _MARKERS = "os^Dv*"
 UNKNOWN = "unknown"
+_MOST_GROUPS = 7
 
 
 def plot(name: str, title: str, x: np.ndarray, y: np.ndarray, groups: Sequence[str]) -> Markup:
@@ -43,6 +45,36 @@ def plot(name: str, title: str, x: np.ndarray, y: np.ndarray, groups: Sequence[s
         _frame(axes)
 
     return svg.draw(name, title, paint, height=340, margins=(4, 4, 4, 4))
+
+
+def view(name: str, of: str, by: str, xy: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+    """Return a map with its legend: by what it is coloured, the figure (None where nothing is known), group rows.
+
+    Args:
+        name: Unique on the page.
+        of: Whose features they are.
+        by: What the groups are.
+        xy: Coordinates, (N, 2).
+        groups: The group of each dot.
+    """
+    if all(group == UNKNOWN for group in groups):
+        return {"by": by, "figure": None, "legend": []}
+    figure = plot(name, f"Embedding map of {svg.label(of)}, coloured by {by}", xy[:, 0], xy[:, 1], groups)
+    return {"by": by, "figure": figure, "legend": legend(groups)}
+
+
+def legend(groups: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Return each group with its CSS variable and its number of dots, the largest first."""
+    held = list(groups)
+    return [(group, style(group, place)[0], held.count(group)) for place, group in enumerate(ordered(held))]
+
+
+def few(groups: list[str]) -> list[str]:
+    """Return groups in which all but the largest seven are called `other`, so that colours stay distinct."""
+    kept = [group for group in ordered(groups) if group != UNKNOWN][:_MOST_GROUPS]
+    keep = {*kept, UNKNOWN}
+    other = len(set(groups) - keep)
+    return [group if group in keep else f"other ({other})" for group in groups]
 
 
 def ordered(groups: Sequence[str]) -> list[str]:

@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.report import embedding, forest, fractions, svg
+from medssl.report import embedding, forest, fractions
 from medssl.report.score_tables import metric_title
 from medssl.report.sweep_folder import Row, Sweep, of_set, set_title
 from medssl.report.words import known, plural
 
 _CHANCE = {"auroc": 0.5, "balanced_accuracy": 0.5}
 _MOST_ROWS = 16
-_MOST_GROUPS = 7
 _ALL = 100.0
 
 
@@ -94,26 +93,16 @@ def _map(place: int, arm: str, table: pd.DataFrame, sweep: Sweep) -> Row:
     shown = table.iloc[:: max(1, -(-len(table) // embedding.MOST_DOTS))]
     views = [
         ("label", [_label(value, sweep.results.get("label") or {}) for value in shown["label"]]),
-        ("site", few([_site(value) for value in shown["site"]])),
+        ("site", embedding.few([_site(value) for value in shown["site"]])),
     ]
+    xy = shown[["x", "y"]].to_numpy(dtype=float)
     note = f"{len(shown):,} of {len(table):,} images are drawn." if len(shown) < len(table) else ""
     return {
         "arm": arm,
         "folded": arm in sweep.looks and not sweep.looks[arm].learnt,
         "note": note,
-        "views": [_view(f"map-{place}-{by}", arm, by, shown, groups) for by, groups in views],
+        "views": [embedding.view(f"map-{place}-{by}", arm, by, xy, groups) for by, groups in views],
     }
-
-
-def _view(name: str, arm: str, by: str, table: pd.DataFrame, groups: list[str]) -> Row:
-    known_groups = [group for group in groups if group != embedding.UNKNOWN]
-    if not known_groups:
-        return {"by": by, "figure": None, "legend": []}
-    order = embedding.ordered(groups)
-    legend = [(group, embedding.style(group, place)[0], groups.count(group)) for place, group in enumerate(order)]
-    x, y = (table[axis].to_numpy(dtype=float) for axis in ("x", "y"))
-    figure = embedding.plot(name, f"Embedding map of {svg.label(arm)}, coloured by {by}", x, y, groups)
-    return {"by": by, "figure": figure, "legend": legend}
 
 
 def _label(value: Any, names: Row) -> str:
@@ -125,14 +114,6 @@ def _label(value: Any, names: Row) -> str:
 
 def _site(value: Any) -> str:
     return embedding.UNKNOWN if pd.isna(value) or value == "" else str(value)
-
-
-def few(groups: list[str]) -> list[str]:
-    """Return groups in which all but the largest seven are called `other`, so that colours stay distinct."""
-    kept = [group for group in embedding.ordered(groups) if group != embedding.UNKNOWN][:_MOST_GROUPS]
-    keep = {*kept, embedding.UNKNOWN}
-    other = len(set(groups) - keep)
-    return [group if group in keep else f"other ({other})" for group in groups]
 
 
 def finite(table: pd.DataFrame) -> pd.DataFrame:

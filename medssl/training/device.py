@@ -109,8 +109,10 @@ def open_device(name: str = "auto", precision: str = "fp32") -> Device:
         precision: "fp32", "bf16" or "auto" (bf16 where a short product of matrices shows that it is faster).
 
     Raises:
-        SettingsError: CUDA was asked for and is not there.
+        SettingsError: CUDA was asked for and is not there, or the name is none of these.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise SettingsError(f"Expected device 'auto', 'cpu' or 'cuda', but got '{name}'")
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingsError("train.device is 'cuda', but torch sees no GPU", fix="Use 'auto', or run `medssl doctor`")
     on_cpu = name == "cpu" or not torch.cuda.is_available()

@@ -83,6 +83,9 @@ def site(tmp_path_factory):
     sets = [word for name, value in _TINY.items() for word in ("--set", f"{name}={value}")]
     pretrain = ["pretrain", "--modality", "cxr", "--method", "mae", "--backbone", "vit_nano", "--preset", "none", *sets]
     sweep = ["sweep", "--arms", "run", "--data", "keyed.parquet", "--label", "disease", "--fractions", 50, 100]
+    chosen = [word for word in sets if word != "--set" and not word.startswith("train.batch_size")]
+    ablate = ["ablate", "mask", "--modality", "cxr", "--backbone", "vit_nano", "--data", "keyed.parquet"]
+    ablate += ["--label", "disease", "--values", "mae.mask_ratio=0.5", "--set", *chosen]
     commands = {
         "scan": ["scan", archived, "--labels", labels, "--key", folder / "key", "-o", "keyed.parquet"],
         "scan-csv": ["scan", archived, "--labels", labels, "-o", "once.csv", "--shift-dates"],
@@ -91,6 +94,10 @@ def site(tmp_path_factory):
         "inspect-file": ["inspect", dicom, "-o", "file.png"],
         "pretrain": [*pretrain, "--data", "keyed.parquet", "--label", "disease", "-o", "run"],
         "pretrain-folder": [*pretrain, "--data", archived / "plain", "--set", "data.holdout=0", "-o", "run2"],
+        "embed": ["embed", "run", "keyed.parquet", "-o", "features.parquet", "--map", "--label", "disease"],
+        "attend": ["attend", "run", "keyed.parquet", "-o", "attended"],
+        "attend-file": ["attend", "run", archived / "plain", "-o", "attended-folder", "--most", 2],
+        "ablate": [*ablate, "--set", "train.batch_size=8", "-o", "ablation"],
         "sweep": [*sweep, "--draws", 1, "-o", "sweep"],
         "report": ["report", "sweep", "--anew"],
         "fail-join": ["scan", "keyed.parquet", "--labels", labels, "-o", "no.parquet"],

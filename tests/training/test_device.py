@@ -24,6 +24,11 @@ def test_cuda_without_a_gpu_is_a_sentence():
         device.open_device("cuda")
 
 
+def test_another_device_is_refused_by_name():
+    with pytest.raises(SettingsError, match="'tpu'"):
+        device.open_device("tpu")
+
+
 @pytest.mark.parametrize(("speedup", "expected"), [(0.02, "fp32"), (1.1, "fp32"), (2.0, "bf16")])
 def test_bf16_only_where_it_is_faster(monkeypatch, speedup, expected):
     monkeypatch.setattr(device, "bf16_speedup", lambda kind: speedup)

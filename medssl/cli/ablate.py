@@ -1,0 +1,88 @@
+"""`medssl ablate`: which views, batch, temperature or mask ratio is best on one's own images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="augmentations, batch, temperature or mask.")],
+    modality: Annotated[str, typer.Option("--modality", help="Kind of image, as in pretrain.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="The ablation's folder.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Manifest of images.  [default: the built-in cohort]")
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", help="Column that scores are made of, never trained on; needed with --data."),
+    ] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option("--positive", help="Words of the label that count as positive.")
+    ] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option("--negative", help="Words of the label that count as negative.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option("--backbone", help="As in pretrain.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for every training.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--values", metavar="NAME=V,V ...", help="Other values: train.epochs=5,10 mae.mask_ratio=0.5,0.75."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings a cell, averaged.")] = 1,
+    score: Annotated[str, typer.Option("--score", help="What is drawn: probe or knn; the table has both.")] = "probe",
+    device: Annotated[str, typer.Option("--device", help="Where scores are computed: auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in -o where it was, or begin there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list the trainings, and end.")] = False,
+) -> None:
+    """Pretrain over a grid and score the frozen features on the training patients: a heat map or a curve in a report.
+
+    augmentations: the operations of the strong views alone and in pairs (SimCLR, figure 5). batch: batch size against
+    epochs, SimCLR and BYOL (figure 9). temperature: of SimCLR. mask: the mask ratio of MAE (figure 5).
+    Test patients are never looked at. Every cell is a run below FOLDER/runs.
+    """
+    from medssl.ablation import Ablation
+    from medssl.cli import pretrain
+    from medssl.cli.progress import Narrator, shown
+    from medssl.data.builtin import LABEL
+    from medssl.errors import SettingsError
+    from medssl.evaluation.cohort import LabelSpec
+    from medssl.evaluation.validated import SCORES
+    from medssl.settings import parse_overrides
+
+    if data is not None and label is None:
+        raise SettingsError("An ablation needs a label to score by", fix="Add --label COLUMN")
+    if score not in SCORES:
+        raise SettingsError(f"Expected --score {' or '.join(SCORES)}, but got '{score}'")
+    spec = LabelSpec(label or LABEL, positive or None, negative or None)
+    chosen, varied = parse_overrides(settings or []), _values(values or [])
+    ablation = Ablation(what, out, modality, spec, data, backbone, chosen, varied, seeds, score)
+    if dry_run:
+        ablation.check()
+        for cell in ablation.cells():
+            typer.echo(cell.name)
+        typer.echo(f"{len(ablation.cells())} trainings")
+        return
+    with shown() as display:
+        page = ablation.run(
+            resume=resume, device=device, progress=Narrator(display, {"finished": pretrain.TELLERS["finished"]})
+        )
+    typer.echo(f"Report: {page}")
+
+
+def _values(given: list[str]) -> dict[str, list[float]]:
+    """Return {"train.epochs": [5, 10]} for ["train.epochs=5,10"]."""
+    from medssl.errors import SettingsError
+
+    result = {}
+    for text in given:
+        name, equals, listed = text.partition("=")
+        try:
+            result[name] = [float(value) for value in listed.split(",")]
+        except ValueError as error:
+            raise SettingsError(f"Expected NAME=V,V for --values, but got '{text}'") from error
+        if not equals or not name:
+            raise SettingsError(f"Expected NAME=V,V for --values, but got '{text}'")
+    return result

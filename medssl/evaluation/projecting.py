@@ -1,0 +1,106 @@
+"""Features in two dimensions, for eyes only: principal components, t-SNE, and UMAP where its extra is installed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from medssl.errors import SettingsError
+
+_COMPONENTS = 50
+_PERPLEXITY, _NEIGHBOURS = 30.0, 15
+FEWEST = 5
+"""Images that t-SNE and UMAP need."""
+
+
+def standardised(features: np.ndarray) -> np.ndarray:
+    """Return features with mean 0 and standard deviation 1 each, (N, D); a constant one becomes 0."""
+    features = features.astype(float)
+    spread = features.std(axis=0)
+    return (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+
+
+def pca(features: np.ndarray, seed: int = 0) -> np.ndarray:  # noqa: ARG001
+    """Return the two main principal components of standardised features, (N, D) -> (N, 2); nothing is drawn."""
+    return _components(standardised(features), 2)
+
+
+def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return t-SNE of standardised features, (N, D) -> (N, 2), beginning with the principal components.
+
+    Near dots are near in the features; distances between groups, their sizes and gaps say nothing.
+
+    Reference: van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 9, 2008; the start from principal
+    components is Kobak and Berens, "The art of using t-SNE for single-cell transcriptomics", 2019.
+
+    Args:
+        features: Of at least five images; 50 principal components of them are taken.
+        seed: Of what is drawn.
+    """
+    reduced = _components(standardised(features), _COMPONENTS)
+    if not np.ptp(reduced):  # all images have the same features
+        return np.zeros((len(features), 2))
+    perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
+    start = reduced[:, :2] / max(reduced[:, 0].std(), np.finfo(float).tiny) * 1e-4
+    return TSNE(2, perplexity=perplexity, init=start, learning_rate="auto", random_state=seed).fit_transform(reduced)
+
+
+def umap(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return UMAP of standardised features, (N, D) -> (N, 2).
+
+    Reference: McInnes, Healy and Melville, "UMAP: uniform manifold approximation and projection for dimension
+    reduction", 2018 (https://arxiv.org/abs/1802.03426).
+
+    Raises:
+        SettingsError: umap-learn is not installed.
+    """
+    module = umap_module()
+    reduced = _components(standardised(features), _COMPONENTS)
+    reducer = module.UMAP(n_neighbors=min(_NEIGHBOURS, len(features) - 1), random_state=seed, n_jobs=1)
+    return np.asarray(reducer.fit_transform(reduced), dtype=float)
+
+
+def umap_module() -> Any:
+    """Return the module `umap`, which no other command needs.
+
+    Raises:
+        SettingsError: It is not installed.
+    """
+    try:
+        import umap as module
+    except ImportError as error:
+        raise SettingsError(
+            "umap-learn is not installed", fix="pip install 'medssl[embed]', or leave out --umap"
+        ) from error
+    return module
+
+
+PROJECTIONS: dict[str, Callable[..., np.ndarray]] = {"PCA": pca, "t-SNE": tsne, "UMAP": umap}
+
+
+def aligned(xy: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return a map turned, mirrored and scaled to lie as near another map of the same images as it can, (N, 2).
+
+    The sign and, between near components, the order of principal axes are arbitrary; without this, dots would jump
+    from one checkpoint to the next for no reason. Orthogonal Procrustes: Schoenemann, Psychometrika 31, 1966.
+
+    Args:
+        xy: (N, 2).
+        target: (N, 2).
+    """
+    xy, goal = xy - xy.mean(axis=0), target - target.mean(axis=0)
+    left, _, right = np.linalg.svd(xy.T @ goal)
+    size = np.linalg.norm(xy)
+    turned = xy @ (left @ right)
+    return turned * (np.linalg.norm(goal) / size) if size else turned
+
+
+def _components(features: np.ndarray, most: int) -> np.ndarray:
+    """Return up to `most` principal components, and at least two columns, (N, D) -> (N, K)."""
+    axes = min(most, *features.shape)
+    result = np.zeros((len(features), max(axes, 2)))
+    if features.any():  # else all images have the same features, and no direction is more than another
+        result[:, :axes] = PCA(axes, svd_solver="full").fit_transform(features)
+    return result
