@@ -6,8 +6,13 @@ views it wants), `Settings`, and `Method(backbone, settings)`, an `nn.Module` wi
 - `wish`: the views it wants, a list of `ViewWish`;
 - `backbone`: what is trained, and exported where the method has no `exported` of its own, such as a teacher;
 - `forward(views, chance) -> dict`: "loss", and other scalars to be logged;
+- where images are each other's negatives, `contrasts = True` and `forward(views, chance, kin)`: images of equal `kin`,
+  (B,) int64 or None, must not be;
 - `after_step(step, total)`: what follows an optimizer step, such as moving a momentum copy;
 - where it makes pictures, `reconstruct(view, chance) -> (masked, reconstruction)`.
+
+`Settings` may have `positives` and `neighbour_distance` (see `parts/positives.py`): then every other view may be of
+another image of the same patient, study or volume.
 
 `RECOMMENDS` may name settings of training that suit the method, each a `Choice` with its source.
 """

@@ -17,6 +17,7 @@ from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import prediction_head
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.positives import NeighbourDistance, Positives
 from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
@@ -41,11 +42,16 @@ class Settings(_Settings):
         projection_hidden: Hidden width of projector and predictor; None for twice the width of the backbone, which
             for a ResNet-50 is the paper's 4,096.
         projection_width: Width of the projection that is predicted; 256 in the paper.
+        positives: What the views of a pair are of: one image, or two images of one patient or study (MICLe), or
+            neighbouring frames or slices of a volume.
+        neighbour_distance: How far apart the numbers of neighbours may be.
     """
 
     momentum: float = Field(default=0.99, ge=0, lt=1)
     projection_hidden: int | None = Field(default=None, gt=0)
     projection_width: int = Field(default=256, gt=0)
+    positives: Positives = "image"
+    neighbour_distance: NeighbourDistance = 1
 
 
 class _Pair(NamedTuple):

@@ -17,6 +17,7 @@ from medssl.methods.parts.crops import local_crops
 from medssl.methods.parts.gather import gather_rows, share_of_all
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.positives import NeighbourDistance, Positives
 from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
@@ -53,6 +54,9 @@ class Settings(_Settings):
             need a teacher that moves.
         centre_momentum: Of the centre; 0.9 in the paper.
         freeze_last_layer: Share of the run in which the last layer stands still; 1 of 100 epochs in the paper.
+        positives: What the views of a pair are of: one image, or two images of one patient or study (MICLe), or
+            neighbouring frames or slices of a volume.
+        neighbour_distance: How far apart the numbers of neighbours may be.
     """
 
     prototypes: int = Field(default=4096, gt=1)
@@ -66,6 +70,8 @@ class Settings(_Settings):
     momentum: float = Field(default=0.99, ge=0, lt=1)
     centre_momentum: float = Field(default=0.9, ge=0, lt=1)
     freeze_last_layer: float = Field(default=0.01, ge=0, lt=1)
+    positives: Positives = "image"
+    neighbour_distance: NeighbourDistance = 1
 
 
 class Head(nn.Module):

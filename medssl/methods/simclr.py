@@ -14,6 +14,7 @@ from medssl.errors import SettingsError
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import projection_head
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.positives import NeighbourDistance, Positives
 from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
@@ -37,15 +38,22 @@ class Settings(_Settings):
             REMEDIS uses on medical images. Small batches bear more, such as 0.5.
         projection_hidden: Hidden width of the projection head; None for the width of the backbone.
         projection_width: Width of the projection in which the loss is taken; 128 in the paper.
+        positives: What the views of a pair are of: one image, or two images of one patient or study (MICLe), or
+            neighbouring frames or slices of a volume.
+        neighbour_distance: How far apart the numbers of neighbours may be.
     """
 
     temperature: float = Field(default=0.1, gt=0)
     projection_hidden: int | None = Field(default=None, gt=0)
     projection_width: int = Field(default=128, gt=0)
+    positives: Positives = "image"
+    neighbour_distance: NeighbourDistance = 1
 
 
 class Method(nn.Module):
     """SimCLR around any backbone."""
+
+    contrasts = True
 
     def __init__(self, backbone: nn.Module, settings: Settings) -> None:
         super().__init__()
@@ -56,7 +64,12 @@ class Method(nn.Module):
         hidden = settings.projection_hidden or width
         self.projection_head = projection_head(width, hidden, settings.projection_width)
 
-    def forward(self, views: list[torch.Tensor], chance: Chance) -> dict[str, torch.Tensor]:  # noqa: ARG002
+    def forward(
+        self,
+        views: list[torch.Tensor],
+        chance: Chance,  # noqa: ARG002
+        kin: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
         """Return the NT-Xent loss of two views.
 
         Features are collected from all processes before the projection head, so that its BatchNorm and the
@@ -65,6 +78,8 @@ class Method(nn.Module):
         Args:
             views: Two tensors, (B, C, *spatial).
             chance: Not used: SimCLR draws nothing of its own.
+            kin: (B,) int64, equal where two images are of one patient, who are not contrasted with each other; None
+                where all are.
 
         Returns:
             "loss"; "positive_similarity", the mean cosine of positive pairs; "contrast_accuracy", the share of
@@ -82,26 +97,30 @@ class Method(nn.Module):
                 fix="Use batches of at least 2 images",
             )
         first, second = self.projection_head(torch.cat([first, second])).chunk(2)
-        return nt_xent(first, second, self.settings.temperature)
+        return nt_xent(first, second, self.settings.temperature, None if kin is None else gather_rows(kin))
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: SimCLR has no momentum copy."""
 
 
-def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> dict[str, torch.Tensor]:
+def nt_xent(
+    first: torch.Tensor, second: torch.Tensor, temperature: float, kin: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
     """Return the normalised temperature-scaled cross-entropy over the 2N views of N images.
 
     With s(i, j) the cosine similarity of views i and j, and p(i) the other view of the same image,
 
         loss = 1 / 2N  sum_i  -log( exp(s(i, p(i)) / t) / sum_{k != i} exp(s(i, k) / t) )      (equation 1)
 
-    so both directions of a pair count, and a view is never its own negative. It is taken in float32: at t = 0.1
+    so both directions of a pair count, and a view is never its own negative; nor is a view of another image that is
+    kin, which the sum leaves out where images of one patient make the pairs. It is taken in float32: at t = 0.1
     the rounding of bf16 similarities would be 4 % of a logit.
 
     Args:
         first: (N, D) projections of one view of every image.
         second: (N, D) projections of the other.
         temperature: t, above 0.
+        kin: (N,) int64, equal for images that are not each other's negatives; None where all are.
 
     Returns:
         "loss", "positive_similarity" and "contrast_accuracy".
@@ -110,11 +129,17 @@ def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> di
         projections = F.normalize(wide(torch.cat([first, second])), dim=1)  # (2N, D)
         similarity = projections @ projections.T  # (2N, 2N)
         count = len(first)
-        positive = torch.arange(2 * count, device=first.device).roll(count)
-        others = similarity.masked_fill(torch.eye(2 * count, dtype=torch.bool, device=first.device), -torch.inf)
+        own = torch.arange(2 * count, device=first.device)
+        positive = own.roll(count)
+        others = similarity.masked_fill(_related(own % count if kin is None else kin.repeat(2), positive), -torch.inf)
         loss = F.cross_entropy(others / temperature, positive)
     return {
         "loss": loss,
         "positive_similarity": similarity.detach().gather(1, positive[:, None]).mean(),
         "contrast_accuracy": (others.detach().argmax(dim=1) == positive).float().mean(),
     }
+
+
+def _related(kin: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
+    """Return which views are no negatives of which, (2N, 2N): itself and all of its kin, save its positive."""
+    return (kin[:, None] == kin).scatter(1, positive[:, None], value=False)

@@ -14,6 +14,7 @@ from medssl.errors import SettingsError
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import expander
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.positives import NeighbourDistance, Positives
 from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
@@ -39,12 +40,17 @@ class Settings(_Settings):
         covariance: Weight nu of the squared covariances; 1 in the paper.
         expander_width: Width of the three layers of the expander; None for four times the width of the backbone,
             which for a ResNet-50 is the paper's 8,192.
+        positives: What the views of a pair are of: one image, or two images of one patient or study (MICLe), or
+            neighbouring frames or slices of a volume.
+        neighbour_distance: How far apart the numbers of neighbours may be.
     """
 
     invariance: float = Field(default=25.0, ge=0)
     variance: float = Field(default=25.0, ge=0)
     covariance: float = Field(default=1.0, ge=0)
     expander_width: int | None = Field(default=None, gt=1)
+    positives: Positives = "image"
+    neighbour_distance: NeighbourDistance = 1
 
 
 class Method(nn.Module):

@@ -52,7 +52,13 @@ class Resolved:
 
 
 def resolve(
-    user: Mapping[str, Choice], machine: Machine, images: int, *, preset: str = "auto", flops: float | None = None
+    user: Mapping[str, Choice],
+    machine: Machine,
+    images: int,
+    *,
+    preset: str = "auto",
+    flops: float | None = None,
+    patients_known: bool = False,
 ) -> Resolved:
     """Choose everything that was not given.
 
@@ -63,6 +69,8 @@ def resolve(
         preset: "auto", or "none" for the defaults and recommendations alone.
         flops: Floating-point operations of a training step an image, where known; on a CPU the number of epochs
             follows from it.
+        patients_known: Whether the patient of every image is known, and one has two images: without it positives are
+            of the same patient only where the user says so.
 
     Raises:
         SettingsError: A name or value is wrong.
@@ -79,7 +87,7 @@ def resolve(
     check(merged(*(nested(key, choice.value) for key, choice in {**_fitting(chosen, family), **user}.items())))
     layers = [
         _defaults(method, name),
-        _recommended(method, family, own.like(modality, values)),
+        _recommended(method, family, own.like(modality, values), patients_known=patients_known),
         _fitting(chosen, family),
     ]
     if preset == "auto":
@@ -116,11 +124,14 @@ def _defaults(method: str, backbone: str) -> dict[str, Choice]:
     return {**result, **{f"{family}.{name}": Choice(value, f"size of {backbone}") for name, value in variant.items()}}
 
 
-def _recommended(method: str, family: str, modality: str) -> dict[str, Choice]:
-    """Return what method and modality recommend, as far as it concerns this method and backbone."""
+def _recommended(method: str, family: str, modality: str, *, patients_known: bool) -> dict[str, Choice]:
+    """Return what method and modality recommend, as far as it concerns this method, backbone and data."""
     by_method: dict[str, Choice] = getattr(discovery.load("methods", method), "RECOMMENDS", {})
     by_modality: dict[str, Choice] = discovery.load("modalities", modality).MODALITY.recommends
-    return _fitting({**by_method, **by_modality}, family, method)
+    both = {**by_method, **by_modality}
+    if not patients_known:
+        both = {name: c for name, c in both.items() if not (name.endswith(".positives") and c.value == "patient")}
+    return _fitting(both, family, method)
 
 
 def _fitting(choices: Mapping[str, Choice], *own: str) -> dict[str, Choice]:

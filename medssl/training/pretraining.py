@@ -1,18 +1,22 @@
 """Pretraining from settings to a run folder: the task, the plan, and what is kept at the end."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
 from medssl import backbones, discovery, files, methods
 from medssl.batch import Batch
 from medssl.chance import Chance, key
+from medssl.data import partners
 from medssl.data.loader import Loader
 from medssl.data.manifest import Manifest
+from medssl.data.partners import Partners
 from medssl.data.store import Store
 from medssl.errors import DataError, SettingsError
 from medssl.modalities.parts import own
@@ -40,6 +44,7 @@ class Pretraining:
         """Say what is trained on whose views."""
         self.module, self.modality, self.seed = method, modality, seed
         self.steps_per_epoch, self.target = steps_per_epoch, target
+        self.contrasts = bool(getattr(method, "contrasts", False))
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Return AdamW's groups for everything in the method."""
@@ -50,7 +55,8 @@ class Pretraining:
         epoch = step // self.steps_per_epoch
         views = make_views(batch, self.module.wish, self.modality, self.seed, epoch, self.target)  # type: ignore[arg-type]
         chance = Chance([key(self.seed, epoch, content, "method") for content in batch.content])
-        return module(views, chance)
+        kin = {} if batch.kin is None or not self.contrasts else {"kin": batch.kin.to(self.target)}
+        return module(views, chance, **kin)
 
     def after_step(self, step: int, total: int) -> None:
         """Let the method do what follows a step."""
@@ -104,15 +110,17 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
     user = {name: choice for name, choice in user.items() if choice.value != "auto"}
     if source.label is not None:
         user.setdefault("data.label", Choice(source.label, "the label of the built-in cohort"))
-    resolved = presets.resolve(user, machine, source.images, preset=preset)
+    amount = partial(presets.resolve, user, machine, source.images, preset=preset, patients_known=source.patients_known)
+    resolved = amount()
     cost = measure(resolved.settings, device)
-    resolved = presets.resolve(user, machine, source.images, preset=preset, flops=cost.flops)
+    resolved = amount(flops=cost.flops)
     train = resolved.settings.train
     late = [epoch for epoch in train.keep_epochs if epoch > train.epochs]
     if late:
         raise SettingsError(
             f"train.keep_epochs names epoch {late[0]}, but the run has {train.epochs}", fix="Set train.epochs too"
         )
+    partners_among(resolved.settings, source.manifest.table, np.flatnonzero(~source.held), source.manifest.name)
     steps = train.epochs * max(1, source.images // train.batch_size)
     expected = estimate.expect(cost, min(train.batch_size, source.images), steps, device.world)
     return Prepared(source, resolved.settings, resolved.choices, device, expected)
@@ -143,6 +151,27 @@ def build(settings: PretrainSettings) -> nn.Module:
             overrides=settings.group(family),
         )
         return module.Method(backbone, values)
+
+
+def partners_among(settings: PretrainSettings, table: pd.DataFrame, rows: np.ndarray, where: str) -> Partners | None:
+    """Return who may be whose positive among the images that are trained on, None where views are of one image.
+
+    Raises:
+        DataError: The manifest does not say what belongs together, no two images do, or nothing is left to contrast.
+    """
+    asked = settings.group(settings.method)
+    kind = asked.get("positives", "image")
+    if kind == "image":
+        return None
+    found = partners.find(table, rows, kind, asked.get("neighbour_distance", 1), where)
+    contrasts = getattr(discovery.load("methods", settings.method).Method, "contrasts", False)
+    if contrasts and len(np.unique(found.kin[rows])) < 2:
+        raise DataError(
+            f"All {len(rows)} images are of one patient or volume, and {settings.method} contrasts none of these",
+            where=where,
+            fix=f"Choose the same image with {settings.method}.positives=image, or a method without negatives: byol",
+        )
+    return found
 
 
 def measure(settings: PretrainSettings, device: Device) -> estimate.Cost:
@@ -230,7 +259,14 @@ class Session:
             results.write_images_used(folder, selection.table())
         train = settings.train
         loader = Loader(
-            store, selection.rows, train.batch_size, train.seed, device.rank, device.world, workers=train.workers
+            store,
+            selection.rows,
+            train.batch_size,
+            train.seed,
+            device.rank,
+            device.world,
+            workers=train.workers,
+            partners=partners_among(settings, store.index, selection.rows, prepared.source.manifest.name),
         )
         method = build(settings).to(device.target)
         log = folder / runs.LOG if device.rank == 0 else None
@@ -279,7 +315,9 @@ class Session:
             if left_out
             else None
         )
-        return [*self.selection.remarks, *self.store.remarks, *([first] if first else [])]
+        found = self.training.loader.partners  # type: ignore[attr-defined]
+        alone = None if found is None else found.remark
+        return [*self.selection.remarks, *self.store.remarks, *(text for text in (first, alone) if text)]
 
     def conclude(self) -> None:
         """Write what a finished run holds: backbones, samples to look at, and the closed record."""

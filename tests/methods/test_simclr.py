@@ -10,15 +10,20 @@ from medssl.methods.parts.heads import projection_head
 from medssl.methods.simclr import nt_xent
 
 
-def slow_nt_xent(first, second, temperature):
-    """Equation 1 of the paper in float64, one pair and one direction after the other."""
+def slow_nt_xent(first, second, temperature, kin=None):
+    """Equation 1 of the paper in float64, one pair and one direction after the other; kin is nobody's negative."""
+    kin = list(range(len(first))) if kin is None else kin
     views = [v / v.norm() for v in torch.cat([first, second]).double()]
     n = len(first)
     total = 0.0
     for i in range(2 * n):
         j = i + n if i < n else i - n
         numerator = math.exp(float(views[i] @ views[j]) / temperature)
-        denominator = sum(math.exp(float(views[i] @ views[k]) / temperature) for k in range(2 * n) if k != i)
+        denominator = sum(
+            math.exp(float(views[i] @ views[k]) / temperature)
+            for k in range(2 * n)
+            if k == j or kin[k % n] != kin[i % n]
+        )
         total -= math.log(numerator / denominator)
     return total / (2 * n)
 
@@ -30,6 +35,15 @@ def test_loss_equals_the_slow_loop(n, temperature):
     first, second = torch.randn(n, 7) * 3, torch.randn(n, 7) + 0.5
     loss = nt_xent(first, second, temperature)["loss"]
     assert float(loss) == pytest.approx(slow_nt_xent(first, second, temperature), rel=1e-5)
+
+
+@pytest.mark.parametrize("kin", [[0, 0, 1, 2, 1], [4, 4, 4, 4, 9], [7, 7, 7, 7, 7], [0, 1, 2, 3, 4]])
+def test_images_of_a_patient_are_not_contrasted(kin):
+    torch.manual_seed(1)
+    first, second = torch.randn(5, 7) * 3, torch.randn(5, 7) + 0.5
+    terms = nt_xent(first, second, 0.3, torch.tensor(kin))
+    assert float(terms["loss"]) == pytest.approx(slow_nt_xent(first, second, 0.3, kin), rel=1e-5, abs=1e-6)
+    assert torch.isfinite(torch.stack(list(terms.values()))).all()
 
 
 def test_loss_of_orthogonal_images_is_a_closed_form():

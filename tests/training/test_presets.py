@@ -114,3 +114,14 @@ def test_what_a_file_of_values_recommends_has_to_exist(name, word):
     user |= chosen_by({"modality": "mine", "own_modality": values}, "set by you")
     with pytest.raises(SettingsError, match=f"Did you mean '{word}'"):
         resolve(user, CPU, 800)
+
+
+def test_positives_of_a_patient_are_recommended_where_patients_are_known():
+    user = chosen_by({"modality": "dermatology", "method": "simclr"}, "set by you")
+    known, unknown = (
+        resolve(user, CPU, 800, patients_known=known).choices["simclr.positives"] for known in (True, False)
+    )
+    assert (known.value, unknown.value) == ("patient", "image")
+    assert "MICLe" in known.source
+    mine = user | chosen_by({"simclr": {"positives": "image"}}, "set by you")
+    assert resolve(mine, CPU, 800, patients_known=True).settings.group("simclr")["positives"] == "image"

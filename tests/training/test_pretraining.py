@@ -232,6 +232,44 @@ def test_a_rest_of_one_and_fewer_images_than_a_batch_still_train(manifest_of, sm
     assert np.isfinite([line["loss"] for line in lines(run.folder, "step")]).all()
 
 
+@pytest.mark.parametrize("method", ["simclr", "byol", "dino"])
+def test_pairs_of_a_patient_are_trained_on_and_resume_alike(manifest, small, tmp_path, method):
+    del small["mae"]
+    settings = merged(small, {method: {"positives": "patient"}, "data": {"holdout": 0.3}})
+    with one_thread():
+        whole = pretrain("oct", method, data=manifest, settings=settings, out=tmp_path / "whole").folder
+        with pytest.raises(StoppedError):
+            pretrain("oct", method, data=manifest, settings=settings, out=tmp_path / "run", progress=stopping_at(3))
+        pretrain("oct", method, data=manifest, settings=settings, out=tmp_path / "run", resume=True)
+        alone = merged(settings, {method: {"positives": "image"}})
+        other = pretrain("oct", method, data=manifest, settings=alone, out=tmp_path / "other").folder
+    assert same_training(whole, tmp_path / "run")
+    assert not same_training(whole, other)
+
+
+def test_images_without_partner_are_told_and_unknown_patients_end_in_a_sentence(manifest_of, small, tmp_path):
+    del small["mae"]
+    data = manifest_of(tmp_path / "odd", 9)
+    settings = merged(small, {"simclr": {"positives": "patient"}})
+    told = []
+    pretrain(
+        "oct", "simclr", data=data, settings=settings, out=tmp_path / "run", progress=lambda *one: told.append(one)
+    )
+    assert any("1 of 9 images have no partner" in str(values) for kind, values in told if kind == "remark")
+    table = Manifest.load(data)
+    table.with_table(table.table.assign(patient_id=None)).save(tmp_path / "unknown.parquet")
+    one = pd.Series(["p"] * 9, dtype=table.table["patient_id"].dtype)
+    table.with_table(table.table.assign(patient_id=one)).save(tmp_path / "one.parquet")
+    for name, said in (
+        ("unknown", "none of the 9 images has a patient_id"),
+        ("one", "All 9 images are of one patient"),
+    ):
+        path = tmp_path / f"{name}.parquet"
+        with pytest.raises(DataError, match=f"(?s){said}.*positives=image"):
+            pretrain("oct", "simclr", data=path, settings=settings, out=tmp_path / name)
+        assert not (tmp_path / name).exists()
+
+
 def test_images_with_the_pixels_of_a_test_image_are_left_out(manifest_of, small, tmp_path):
     data = manifest_of(tmp_path / "copies", 24)
     table = Manifest.load(data).usable()
