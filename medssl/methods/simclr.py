@@ -4,6 +4,8 @@ Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning o
 (https://arxiv.org/abs/2002.05709).
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -34,6 +36,9 @@ class Settings(_Settings):
     """Settings of SimCLR.
 
     Attributes:
+        loss: "nt_xent", the paper's, or "triplet".
+        margin: By how much a negative must be further away than the positive, in squared distances of unit vectors,
+            which go from 0 to 4; 0.2 in FaceNet. The triplet loss alone uses it.
         temperature: Divides the cosine similarities; 0.1 is the paper's best for ImageNet (table 5), and what
             REMEDIS uses on medical images. Small batches bear more, such as 0.5.
         projection_hidden: Hidden width of the projection head; None for the width of the backbone.
@@ -43,6 +48,8 @@ class Settings(_Settings):
         neighbour_distance: How far apart the numbers of neighbours may be.
     """
 
+    loss: Literal["nt_xent", "triplet"] = "nt_xent"
+    margin: float = Field(default=0.2, ge=0)
     temperature: float = Field(default=0.1, gt=0)
     projection_hidden: int | None = Field(default=None, gt=0)
     projection_width: int = Field(default=128, gt=0)
@@ -67,23 +74,24 @@ class Method(nn.Module):
     def forward(
         self,
         views: list[torch.Tensor],
-        chance: Chance,  # noqa: ARG002
+        chance: Chance,
         kin: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Return the NT-Xent loss of two views.
+        """Return the NT-Xent or triplet loss of two views.
 
         Features are collected from all processes before the projection head, so that its BatchNorm and the
         negatives cover the global batch and the loss is the same number on every process.
 
         Args:
             views: Two tensors, (B, C, *spatial).
-            chance: Not used: SimCLR draws nothing of its own.
+            chance: Draws the negatives of the triplet loss; NT-Xent draws nothing.
             kin: (B,) int64, equal where two images are of one patient, who are not contrasted with each other; None
                 where all are.
 
         Returns:
-            "loss"; "positive_similarity", the mean cosine of positive pairs; "contrast_accuracy", the share of
-            views whose nearest other view is their positive.
+            "loss"; "positive_similarity", the mean cosine of positive pairs; with NT-Xent "contrast_accuracy", the
+            share of views whose nearest other view is their positive, with triplets "violations", the share of those
+            that the loss is not 0 for.
 
         Raises:
             SettingsError: The global batch has a single image, which leaves nothing to contrast.
@@ -97,7 +105,11 @@ class Method(nn.Module):
                 fix="Use batches of at least 2 images",
             )
         first, second = self.projection_head(torch.cat([first, second])).chunk(2)
-        return nt_xent(first, second, self.settings.temperature, None if kin is None else gather_rows(kin))
+        kin = torch.arange(len(first), device=first.device) if kin is None else gather_rows(kin)
+        if self.settings.loss == "nt_xent":
+            return nt_xent(first, second, self.settings.temperature, kin)
+        drawn = gather_rows(torch.from_numpy(chance.spawn("negatives").uniform(size=(2,))).to(first.device))
+        return triplet(first, second, self.settings.margin, random_negatives(drawn.T.flatten(), kin), kin)
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: SimCLR has no momentum copy."""
@@ -138,6 +150,56 @@ def nt_xent(
         "positive_similarity": similarity.detach().gather(1, positive[:, None]).mean(),
         "contrast_accuracy": (others.detach().argmax(dim=1) == positive).float().mean(),
     }
+
+
+def triplet(
+    first: torch.Tensor, second: torch.Tensor, margin: float, negatives: torch.Tensor, kin: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Return the triplet loss over the 2N views of N images, of one negative each.
+
+    With d(i, j) the distance of the unit vectors of views i and j, p(i) the other view of the same image and n(i) a
+    view of another one,
+
+        loss = sum_i  max(0, d(i, p(i))^2 - d(i, n(i))^2 + margin)
+
+    Schroff, Kalenichenko, Philbin, "FaceNet: a unified embedding for face recognition and clustering", 2015
+    (https://arxiv.org/abs/1503.03832), equation 3. It is a sum: twice the batch has twice the loss.
+
+    Args:
+        first: (N, D) projections of one view of every image.
+        second: (N, D) projections of the other.
+        margin: 0 or more.
+        negatives: (2N,) which view is the negative of each, see `random_negatives`.
+        kin: (N,) int64; a negative that is kin does not count, as where all images are of one patient.
+
+    Returns:
+        "loss", "positive_similarity" and "violations".
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        unit = F.normalize(wide(torch.cat([first, second])), dim=1)  # (2N, D)
+        near = (unit - unit.roll(len(first), dims=0)).square().sum(dim=1)
+        far = (unit - unit[negatives]).square().sum(dim=1)
+        counted = kin.repeat(2) != kin.repeat(2)[negatives]
+        terms = F.relu(near - far + margin) * counted
+    return {
+        "loss": terms.sum(),
+        "positive_similarity": 1 - near.detach().mean() / 2,
+        "violations": (terms.detach() > 0).float().mean(),
+    }
+
+
+def random_negatives(drawn: torch.Tensor, kin: torch.Tensor) -> torch.Tensor:
+    """Return a view of an image that is not kin for each of 2N views, every such view as likely; itself without any.
+
+    Args:
+        drawn: (2N,) float64 in [0, 1).
+        kin: (N,) int64.
+    """
+    kin = kin.repeat(2)
+    allowed = kin[:, None] != kin  # (2N, 2N)
+    wanted = (drawn * allowed.sum(dim=1)).long()
+    found = (allowed.cumsum(dim=1) <= wanted[:, None]).sum(dim=1)
+    return torch.where(allowed.any(dim=1), found, torch.arange(len(kin), device=kin.device))
 
 
 def _related(kin: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
