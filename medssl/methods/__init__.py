@@ -14,7 +14,8 @@ views it wants), `Settings`, and `Method(backbone, settings)`, an `nn.Module` wi
 `Settings` may have `positives` and `neighbour_distance` (see `parts/positives.py`): then every other view may be of
 another image of the same patient, study or volume.
 
-`RECOMMENDS` may name settings of training that suit the method, each a `Choice` with its source.
+`RECOMMENDS` may name settings of training that suit the method with AdamW, each a `Choice` with its source, and
+`RECOMMENDS_WITH` those for another optimizer, by its name.
 """
 
 from collections.abc import Mapping

@@ -31,6 +31,12 @@ RECOMMENDS = {
     "train.weight_decay": Choice(1e-4, "ours, between the paper's 1.5e-6 for LARS and MAE's 0.05"),
     "train.betas": Choice((0.9, 0.999), "AdamW's own"),
 }
+RECOMMENDS_WITH = {
+    "lars": {
+        "train.base_learning_rate": Choice(0.2, "the paper, for LARS"),
+        "train.weight_decay": Choice(1.5e-6, "the paper, for LARS"),
+    }
+}
 
 
 class Settings(_Settings):

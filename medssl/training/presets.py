@@ -20,6 +20,27 @@ from medssl.training.settings import DataSettings, PretrainSettings, TrainSettin
 PRESETS = ("auto", "none")
 OWN = "own_modality"
 
+_FREE = "final_weight_decay is for AdamW"
+WITH_OPTIMIZER: dict[str, dict[str, Choice]] = {
+    "sgd": {
+        "train.base_learning_rate": Choice(0.03, "MoCo (He et al., CVPR 2020): 0.03 for 256 images"),
+        "train.weight_decay": Choice(1e-4, "MoCo (He et al., CVPR 2020)"),
+        "train.final_weight_decay": Choice(None, _FREE),
+    },
+    "lars": {
+        "train.base_learning_rate": Choice(0.3, "SimCLR (Chen et al. 2020), for LARS"),
+        "train.weight_decay": Choice(1e-6, "SimCLR (Chen et al. 2020), for LARS"),
+        "train.final_weight_decay": Choice(None, _FREE),
+    },
+    "lamb": {
+        "train.base_learning_rate": Choice(6.25e-4, "Wightman et al. 2021 (supervised): 5e-3 for 2,048 images"),
+        "train.weight_decay": Choice(0.02, "Wightman et al. 2021 (supervised)"),
+        "train.final_weight_decay": Choice(None, _FREE),
+        "train.betas": Choice((0.9, 0.999), "LAMB's own"),
+    },
+}
+"""What suits an optimizer other than AdamW, for methods that do not say it themselves."""
+
 _GB = 1e9
 _SMALL = 192  # widths up to here stand a learning rate of 1e-3 in AdamW
 
@@ -88,10 +109,11 @@ def resolve(
     layers = [
         _defaults(method, name),
         _recommended(method, family, own.like(modality, values), patients_known=patients_known),
+        _with_optimizer(method, user.get("train.optimizer")),
         _fitting(chosen, family),
     ]
     if preset == "auto":
-        known = {**layers[0], **layers[1], **layers[2], **user}
+        known = {name: choice for layer in (*layers, user) for name, choice in layer.items()}
         layers.append(_amount_layer(known, user, machine, images, flops, _width(family, name)))
     layers += [_machine_layer(machine), dict(user)]
     choices = {name: choice for layer in layers for name, choice in layer.items()}
@@ -132,6 +154,13 @@ def _recommended(method: str, family: str, modality: str, *, patients_known: boo
     if not patients_known:
         both = {name: c for name, c in both.items() if not (name.endswith(".positives") and c.value == "patient")}
     return _fitting(both, family, method)
+
+
+def _with_optimizer(method: str, asked: Choice | None) -> dict[str, Choice]:
+    """Return what suits the optimizer that was asked for, where it is not AdamW."""
+    name = "adamw" if asked is None else str(asked.value)
+    by_method: dict[str, dict[str, Choice]] = getattr(discovery.load("methods", method), "RECOMMENDS_WITH", {})
+    return {**WITH_OPTIMIZER.get(name, {}), **by_method.get(name, {})}
 
 
 def _fitting(choices: Mapping[str, Choice], *own: str) -> dict[str, Choice]:
@@ -242,7 +271,8 @@ def _amount_layer(
     return {
         "train.batch_size": batch,
         "train.epochs": epochs,
-        **_learning_rate(known["train.base_learning_rate"], steps, batch.value, width, epochs.value),
+        **_warmup(epochs.value),
+        **_learning_rate(known, steps, batch.value, width),
         "train.log_every": Choice(min(50, max(1, steps // 150)), f"about 150 lines over {steps} steps"),
         "train.monitor_epochs": Choice(max(1, epochs.value // 12), f"about 12 looks over {epochs.value} epochs"),
     }
@@ -269,21 +299,22 @@ def _epochs(machine: Machine, images: int, flops: float | None) -> Choice:
     return Choice(epochs, f"{images} images: 50 to 800 epochs, 20 million views where possible")
 
 
-def _learning_rate(base: Choice, steps: int, batch: int, width: int, epochs: int) -> dict[str, Choice]:
-    """Return base learning rate and warm-up; short runs of small networks need more than the papers' rule gives.
+def _warmup(epochs: int) -> dict[str, Choice]:
+    return {"train.warmup_epochs": Choice(max(1, round(0.05 * epochs)), f"5 % of {epochs} epochs, as MAE's 40 of 800")}
+
+
+def _learning_rate(known: Mapping[str, Choice], steps: int, batch: int, width: int) -> dict[str, Choice]:
+    """Return the base learning rate of AdamW where short runs of small networks need more than the papers' rule gives.
 
     The linear rule was tuned for batches of 4,096 and some 100,000 steps. At a batch of 64 MAE's 1.5e-4 would be
     3.8e-5, too little to get anywhere in a few thousand steps. AdamW's steps are scale-free, so the peak itself is
     set: 1e-3 for networks up to 192 wide, 5e-4 above, and the base follows from it.
     """
-    warmup = {
-        "train.warmup_epochs": Choice(max(1, round(0.05 * epochs)), f"5 % of {epochs} epochs, as MAE's 40 of 800")
-    }
-    peak = 1e-3 if width <= _SMALL else 5e-4
-    if steps > 50_000 or base.value * batch / 256 >= peak:
-        return warmup
+    base, peak = known["train.base_learning_rate"], 1e-3 if width <= _SMALL else 5e-4
+    if known["train.optimizer"].value != "adamw" or steps > 50_000 or base.value * batch / 256 >= peak:
+        return {}
     why = f"peak {peak:g} for a batch of {batch}: {steps} steps are too few for {base.value:g} ({base.source})"
-    return {**warmup, "train.base_learning_rate": Choice(peak * 256 / batch, why)}
+    return {"train.base_learning_rate": Choice(peak * 256 / batch, why)}
 
 
 def _width(family: str, backbone: str) -> int:

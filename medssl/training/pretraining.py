@@ -23,7 +23,7 @@ from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
 from medssl.modalities.parts.storing import stored
 from medssl.settings import Choice, validate
-from medssl.training import checkpoint, estimate, presets, provenance, results, runs
+from medssl.training import checkpoint, estimate, optim, presets, provenance, results, runs
 from medssl.training.device import Device, memory_bytes, open_device
 from medssl.training.loop import Plan, Training
 from medssl.training.monitors import Monitor, Watched, choose_watched
@@ -47,7 +47,7 @@ class Pretraining:
         self.contrasts = bool(getattr(method, "contrasts", False))
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Return AdamW's groups for everything in the method."""
+        """Return the optimizer's groups for everything in the method."""
         return parameter_groups(self.module, weight_decay)
 
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
@@ -122,7 +122,8 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
         )
     partners_among(resolved.settings, source.manifest.table, np.flatnonzero(~source.held), source.manifest.name)
     steps = train.epochs * max(1, source.images // train.batch_size)
-    expected = estimate.expect(cost, min(train.batch_size, source.images), steps, device.world)
+    averages = optim.AVERAGES[train.optimizer]
+    expected = estimate.expect(cost, min(train.batch_size, source.images), steps, device.world, averages)
     return Prepared(source, resolved.settings, resolved.choices, device, expected)
 
 
@@ -342,6 +343,8 @@ def plan_of(settings: PretrainSettings, loader: Loader) -> Plan:
         weight_decay=train.weight_decay,
         final_weight_decay=train.final_weight_decay,
         betas=train.betas,
+        momentum=train.momentum,
+        optimizer=train.optimizer,
         clip_norm=train.clip_norm,
         seed=train.seed,
         check_every=1 if train.device == "cpu" or not torch.cuda.is_available() else train.log_every,

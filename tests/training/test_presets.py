@@ -125,3 +125,18 @@ def test_positives_of_a_patient_are_recommended_where_patients_are_known():
     assert "MICLe" in known.source
     mine = user | chosen_by({"simclr": {"positives": "image"}}, "set by you")
     assert resolve(mine, CPU, 800, patients_known=True).settings.group("simclr")["positives"] == "image"
+
+
+def test_another_optimizer_gets_its_own_learning_rate_and_decay():
+    def choices(method, optimizer, **more):
+        return resolve(asked(method=method, train={"optimizer": optimizer, **more}), CPU, 800).choices
+
+    lars = choices("byol", "lars")
+    assert lars["train.base_learning_rate"] == (0.2, "the paper, for LARS")
+    assert lars["train.weight_decay"].value == 1.5e-6
+    assert choices("dino", "sgd")["train.final_weight_decay"].value is None
+    assert choices("mae", "lamb")["train.base_learning_rate"].value == 6.25e-4
+    assert choices("mae", "lars", base_learning_rate=1.0)["train.base_learning_rate"].value == 1.0
+    assert "peak" in choices("mae", "adamw")["train.base_learning_rate"].source
+    with pytest.raises(SettingsError, match=r"train\.optimizer"):
+        choices("mae", "adam")

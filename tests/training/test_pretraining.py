@@ -247,6 +247,19 @@ def test_pairs_of_a_patient_are_trained_on_and_resume_alike(manifest, small, tmp
     assert not same_training(whole, other)
 
 
+@pytest.mark.parametrize("name", ["sgd", "lars", "lamb"])
+def test_other_optimizers_train_and_resume_alike(manifest, small, tmp_path, name):
+    settings = merged(small, {"train": {"optimizer": name}})
+    with one_thread():
+        whole = pretrain("oct", "mae", data=manifest, settings=settings, out=tmp_path / "whole").folder
+        with pytest.raises(StoppedError):
+            pretrain("oct", "mae", data=manifest, settings=settings, out=tmp_path / "run", progress=stopping_at(5))
+        pretrain("oct", "mae", data=manifest, settings=settings, out=tmp_path / "run", resume=True)
+    assert same_training(whole, tmp_path / "run")
+    groups = final_state(whole)["optimizer"]["param_groups"]
+    assert sorted((group["adapt"], group["weight_decay"] > 0) for group in groups) == [(False, False), (True, True)]
+
+
 def test_images_without_partner_are_told_and_unknown_patients_end_in_a_sentence(manifest_of, small, tmp_path):
     del small["mae"]
     data = manifest_of(tmp_path / "odd", 9)
