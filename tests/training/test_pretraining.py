@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 import medssl
-from medssl import files
+from medssl import discovery, files, methods
 from medssl.api import pretrain
 from medssl.backbones.weights import load_backbone
 from medssl.data.manifest import Manifest
@@ -28,6 +28,7 @@ from medssl.data.splits import held_out
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError
 from medssl.settings import flat, merged
 from medssl.training import checkpoint, device, pretraining
+from medssl.training.loop import Training
 from medssl.training.presets import chosen_by
 from medssl.training.recorder import WALL_CLOCK
 
@@ -422,6 +423,47 @@ def test_two_processes_see_the_same_images_and_views_and_resume_alike(whole, ima
     assert [line["step"] for line in lines(tmp_path / "run", "step")] == [4, 8, 12, 15]
     one, two = final_state(run)["module"], final_state(tmp_path / "run")["module"]
     assert all(torch.allclose(one[name], two[name], atol=0.05) for name in one)
+
+
+@pytest.mark.parametrize("method", ["byol", "dino", "ijepa"])
+def test_t04_the_teacher_goes_on_where_it_was(manifest_of, small, tmp_path, monkeypatch, method):
+    """Case T04: 10 + 10 steps are 20; neither the averaged weights nor the step of their momentum starts anew."""
+    module, momenta, loaded = discovery.load("methods", method), [], []
+    follow, restore = module.follow, Training.restore
+
+    def noted(teacher, student, momentum):
+        momenta.append(momentum)
+        follow(teacher, student, momentum)
+
+    def looked_at(training, state):
+        restore(training, state)
+        teacher, student = methods.exported(training.task.module), training.task.module.backbone
+        teacher = training.task.module.target_backbone if method == "byol" else teacher
+        pairs = zip(teacher.parameters(), student.parameters(), strict=True)
+        loaded.append((training.step, [torch.equal(a, b) for a, b in pairs if b.requires_grad]))
+
+    monkeypatch.setattr(module, "follow", noted)
+    monkeypatch.setattr(Training, "restore", looked_at)
+    data = manifest_of(tmp_path / "images", 20)
+    del small["mae"]
+    prototypes = {"dino": {"prototypes": 32}} if method == "dino" else {}
+    settings = merged(small, prototypes, {"train": {"epochs": 4, "monitor_epochs": 4}, "vit": {"patch_size": 2}})
+    with one_thread():
+        whole = pretrain("oct", method, data=data, settings=settings, out=tmp_path / "whole").folder
+        uninterrupted = list(momenta)
+        momenta.clear()
+        with pytest.raises(StoppedError, match="after step 10 of 20"):
+            pretrain("oct", method, data=data, settings=settings, out=tmp_path / "run", progress=stopping_at(10))
+        pretrain("oct", method, data=data, settings=settings, out=tmp_path / "run", resume=True)
+    assert momenta == uninterrupted
+    assert len(set(uninterrupted)) == 20
+    ((step, equals),) = loaded
+    assert step == 10
+    assert not any(equals)
+    assert same_training(whole, tmp_path / "run")
+    state = final_state(whole)
+    assert method != "dino" or state["module"]["centre"].abs().min() > 0
+    assert state["optimizer"]["state"]
 
 
 def test_kill_9_loses_at_most_the_work_since_the_last_checkpoint(whole, images23, told, tmp_path):
