@@ -9,6 +9,7 @@ views it wants), `Settings`, and `Method(backbone, settings)`, an `nn.Module` wi
 - where images are each other's negatives, `contrasts = True` and `forward(views, chance, kin)`: images of equal `kin`,
   (B,) int64 or None, must not be;
 - `after_step(step, total)`: what follows an optimizer step, such as moving a momentum copy;
+- where its terms tell that it has collapsed, `alarms`: a list of `Alarm`, which end a run;
 - where it makes pictures, `reconstruct(view, chance) -> (masked, reconstruction)`.
 
 `Settings` may have `positives` and `neighbour_distance` (see `parts/positives.py`): then every other view may be of

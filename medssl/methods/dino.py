@@ -13,6 +13,7 @@ from torch import nn
 
 from medssl.chance import Chance
 from medssl.errors import SettingsError
+from medssl.methods.parts.alarm import Alarm
 from medssl.methods.parts.crops import local_crops
 from medssl.methods.parts.gather import gather_rows, share_of_all
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
@@ -34,6 +35,7 @@ RECOMMENDS = {
     "train.clip_norm": Choice(3.0, _CODE),
     "train.betas": Choice((0.9, 0.999), "AdamW's own"),
 }
+_SHARP = "Raise dino.teacher_temperature, or lower dino.centre_momentum so that the centre follows faster"
 _GLOBAL_AREA = (0.4, 1.0)
 
 
@@ -117,6 +119,16 @@ class Method(nn.Module):
         self.register_buffer("progress", torch.zeros((), dtype=torch.float64))  # share of the run, set by each step
 
     @property
+    def alarms(self) -> list[Alarm]:
+        """The two collapses of section 5.3: a uniform output, where the loss is ln K, and one prototype for all."""
+        most = math.log(self.settings.prototypes)
+        uniform = "as where the teacher's outputs are uniform (ln K)"
+        return [
+            Alarm("loss", 0.99 * most, 1.01 * most, uniform, "Lower dino.teacher_temperature, or dino.prototypes"),
+            Alarm("prototype_entropy", 0.0, 0.01 * most, "as where one prototype takes every image", _SHARP),
+        ]
+
+    @property
     def exported(self) -> nn.Module:
         """The teacher, which the paper evaluates: it is better than the student throughout training (figure 6)."""
         return self.teacher_backbone
@@ -130,8 +142,9 @@ class Method(nn.Module):
 
         Returns:
             "loss"; "teacher_entropy", the mean entropy of the teacher's outputs, which is ln K where it has
-            collapsed to a uniform output; "teacher_divergence", the loss less that entropy, which is 0 where all
-            outputs are the same.
+            collapsed to a uniform output; "prototype_entropy", the entropy of their mean over this process's images,
+            which is 0 where one prototype takes them all; "teacher_divergence", the loss less the teacher's entropy,
+            which is 0 where all outputs are the same.
         """
         frozen = bool(self.progress < self.settings.freeze_last_layer)
         student = [self.head(part, frozen=frozen) for part in self._features(views)]
@@ -140,11 +153,17 @@ class Method(nn.Module):
             teacher = list(wide(self.teacher_head(halves)).chunk(2))
             targets = [self._target(output) for output in teacher]
             entropy = torch.stack([torch.special.entr(q).sum(dim=1).mean() for q in targets]).mean()
+            used = torch.special.entr(torch.cat(targets).mean(dim=0)).sum()
         with torch.autocast(views[0].device.type, enabled=False):
             local = cross_entropy(targets, [wide(s) / self.settings.student_temperature for s in student])
         loss = local * share_of_all(len(views[0]), local.device)
         self._outputs = torch.cat([gather_rows(output) for output in teacher]).mean(dim=0)
-        return {"loss": loss, "teacher_entropy": entropy, "teacher_divergence": local.detach() - entropy}
+        return {
+            "loss": loss,
+            "teacher_entropy": entropy,
+            "prototype_entropy": used,
+            "teacher_divergence": local.detach() - entropy,
+        }
 
     def _features(self, views: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return the student's features, (B, D) a view; views of one size go through the backbone together."""

@@ -13,8 +13,10 @@ from torch import nn
 
 from medssl.chance import Chance
 from medssl.errors import SettingsError
+from medssl.methods.parts.alarm import Alarm
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import projection_head
+from medssl.methods.parts.hypersphere import alignment, uniformity
 from medssl.methods.parts.needs import require
 from medssl.methods.parts.positives import NeighbourDistance, Positives
 from medssl.methods.parts.precision import wide
@@ -95,9 +97,10 @@ class Method(nn.Module):
                 where all are.
 
         Returns:
-            "loss"; "positive_similarity", the mean cosine of positive pairs; with NT-Xent "contrast_accuracy", the
-            share of views whose nearest other view is their positive, with triplets "violations", the share of those
-            that the loss is not 0 for.
+            "loss"; "positive_similarity", the mean cosine of positive pairs; "alignment" and "uniformity" of Wang and
+            Isola 2020 (see `parts/hypersphere.py`), the latter 0 where all images are at one point; with NT-Xent
+            "contrast_accuracy", the share of views whose nearest other view is their positive; with triplets
+            "violations", the share of those that the loss is not 0 for.
 
         Raises:
             SettingsError: The global batch has a single image, which leaves nothing to contrast.
@@ -116,6 +119,12 @@ class Method(nn.Module):
             return nt_xent(first, second, self.settings.temperature, kin)
         drawn = gather_rows(torch.from_numpy(chance.spawn("negatives").uniform(size=(2,))).to(first.device))
         return triplet(first, second, self.settings.margin, random_negatives(drawn.T.flatten(), kin), kin)
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """Projections at one point, whose uniformity is 0."""
+        fix = "Lower train.base_learning_rate, or use larger batches"
+        return [Alarm("uniformity", -0.01, 0.01, "as where all projections are at one point (0)", fix)]
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: SimCLR has no momentum copy."""
@@ -141,7 +150,7 @@ def nt_xent(
         kin: (N,) int64, equal for images that are not each other's negatives; None where all are.
 
     Returns:
-        "loss", "positive_similarity" and "contrast_accuracy".
+        "loss", "contrast_accuracy", "positive_similarity", "alignment" and "uniformity".
     """
     with torch.autocast(first.device.type, enabled=False):
         projections = F.normalize(wide(torch.cat([first, second])), dim=1)  # (2N, D)
@@ -153,7 +162,7 @@ def nt_xent(
         loss = F.cross_entropy(others / temperature, positive)
     return {
         "loss": loss,
-        "positive_similarity": similarity.detach().gather(1, positive[:, None]).mean(),
+        **_spread(similarity.detach(), count),
         "contrast_accuracy": (others.detach().argmax(dim=1) == positive).float().mean(),
     }
 
@@ -179,7 +188,7 @@ def triplet(
         kin: (N,) int64; a negative that is kin does not count, as where all images are of one patient.
 
     Returns:
-        "loss", "positive_similarity" and "violations".
+        "loss", "violations", "positive_similarity", "alignment" and "uniformity".
     """
     with torch.autocast(first.device.type, enabled=False):
         unit = F.normalize(wide(torch.cat([first, second])), dim=1)  # (2N, D)
@@ -189,9 +198,16 @@ def triplet(
         terms = F.relu(near - far + margin) * counted
     return {
         "loss": terms.sum(),
-        "positive_similarity": 1 - near.detach().mean() / 2,
+        **_spread(unit.detach() @ unit.detach().T, len(first)),
         "violations": (terms.detach() > 0).float().mean(),
     }
+
+
+def _spread(similarity: torch.Tensor, count: int) -> dict[str, torch.Tensor]:
+    """Return how the views of N images lie, from their cosines (2N, 2N)."""
+    near = similarity.diagonal(offset=count)
+    both = uniformity(similarity[:count, :count])
+    return {"positive_similarity": near.mean(), "alignment": alignment(near), "uniformity": both}
 
 
 def random_negatives(drawn: torch.Tensor, kin: torch.Tensor) -> torch.Tensor:

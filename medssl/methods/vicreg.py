@@ -11,6 +11,7 @@ from torch import nn
 
 from medssl.chance import Chance
 from medssl.errors import SettingsError
+from medssl.methods.parts.alarm import Alarm
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import expander
 from medssl.methods.parts.needs import require
@@ -99,6 +100,12 @@ class Method(nn.Module):
         weights = self.settings.model_dump(include=set(terms))
         loss = sum((weights[name] * term for name, term in terms.items()), start=first.new_zeros(()))
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """Embeddings without any spread, where the hinge of the variance term is 1."""
+        point = "as where all embeddings are at one point (1)"
+        return [Alarm("variance", 0.98, 1.0, point, "Raise vicreg.variance, or lower train.base_learning_rate")]
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: VICReg has no momentum copy."""

@@ -24,6 +24,7 @@ from medssl.modalities.parts.modality import Modality
 from medssl.modalities.parts.storing import stored
 from medssl.settings import Choice, validate
 from medssl.training import checkpoint, estimate, optim, presets, provenance, results, runs
+from medssl.training.collapse import Alarms
 from medssl.training.device import Device, memory_bytes, open_device
 from medssl.training.loop import Plan, Training
 from medssl.training.monitors import Monitor, Watched, choose_watched
@@ -277,6 +278,7 @@ class Session:
             _watched(store, selection, modality, train.monitor_images),
             methods.exported(method),
             every=train.monitor_epochs * loader.steps_per_epoch,
+            stops=train.stop_when_collapsed,
         )
         saver = checkpoint.Checkpointer(folder, train.checkpoint_minutes, signals, lambda: monitor.best_step)
         snapshots = results.Snapshots(
@@ -285,9 +287,12 @@ class Session:
             {epoch * loader.steps_per_epoch: epoch for epoch in train.keep_epochs},
             lambda training: results.card(settings, prepared.source, len(selection), training),
         )
-        hooks = [Recorder(journal, train.log_every), monitor, snapshots, saver]
+        plan = plan_of(settings, loader)
+        watched = getattr(method, "alarms", []) if train.stop_when_collapsed else []
+        alarms = Alarms(watched, plan.warmup_steps, plan.steps)
+        hooks = [Recorder(journal, train.log_every, alarms), monitor, snapshots, saver]
         task = Pretraining(method, modality, train.seed, loader.steps_per_epoch, device.target)
-        training = Training(task, loader, plan_of(settings, loader), device, hooks)
+        training = Training(task, loader, plan, device, hooks)
         session = cls(folder, prepared, store, selection, method, training, monitor)
         session._take_up(journal)
         return session

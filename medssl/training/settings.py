@@ -65,6 +65,9 @@ class TrainSettings(Settings):
     )
     checkpoint_minutes: float = Field(default=5, gt=0, description="minutes between checkpoints")
     monitor_epochs: int = Field(default=10, ge=1, description="epochs between looks at kNN, spread and effective rank")
+    stop_when_collapsed: bool = Field(
+        default=True, description="end a run whose features are all alike, or whose loss says so"
+    )
     monitor_images: int = Field(default=1000, ge=10, description="most images that such a look takes")
 
 

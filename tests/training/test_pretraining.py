@@ -27,7 +27,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.splits import held_out
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError
 from medssl.settings import flat, merged
-from medssl.training import checkpoint, device, pretraining
+from medssl.training import checkpoint, collapse, device, pretraining
 from medssl.training.loop import Training
 from medssl.training.presets import chosen_by
 from medssl.training.recorder import WALL_CLOCK
@@ -259,6 +259,19 @@ def test_other_optimizers_train_and_resume_alike(manifest, small, tmp_path, name
     assert same_training(whole, tmp_path / "run")
     groups = final_state(whole)["optimizer"]["param_groups"]
     assert sorted((group["adapt"], group["weight_decay"] > 0) for group in groups) == [(False, False), (True, True)]
+
+
+def test_a_collapse_ends_the_run_unless_it_may_go_on(manifest, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(collapse, "LEAST", 5)
+    flat = {name: 90.0 for name in ("teacher_temperature", "teacher_temperature_start", "student_temperature")}
+    del small["mae"]
+    settings = merged(small, {"dino": {**flat, "prototypes": 16}, "train": {"warmup_epochs": 0, "epochs": 3}})
+    with pytest.raises(MedsslError, match=r"'loss' .*\(ln K\).*train\.stop_when_collapsed=false"):
+        pretrain("oct", "dino", data=manifest, settings=settings, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "backbone").exists()
+    going_on = merged(settings, {"train": {"stop_when_collapsed": False}})
+    run = pretrain("oct", "dino", data=manifest, settings=going_on, out=tmp_path / "on")
+    assert lines(run.folder, "step")[-1]["step"] == 18
 
 
 def test_images_without_partner_are_told_and_unknown_patients_end_in_a_sentence(manifest_of, small, tmp_path):
