@@ -263,7 +263,7 @@ def test_other_optimizers_train_and_resume_alike(manifest, small, tmp_path, name
 
 def test_a_collapse_ends_the_run_unless_it_may_go_on(manifest, small, tmp_path, monkeypatch):
     monkeypatch.setattr(collapse, "LEAST", 5)
-    flat = {name: 90.0 for name in ("teacher_temperature", "teacher_temperature_start", "student_temperature")}
+    flat = dict.fromkeys(("teacher_temperature", "teacher_temperature_start", "student_temperature"), 90.0)
     del small["mae"]
     settings = merged(small, {"dino": {**flat, "prototypes": 16}, "train": {"warmup_epochs": 0, "epochs": 3}})
     with pytest.raises(MedsslError, match=r"'loss' .*\(ln K\).*train\.stop_when_collapsed=false"):
