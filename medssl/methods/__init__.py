@@ -16,7 +16,8 @@ views it wants), `Settings`, and `Method(backbone, settings)`, an `nn.Module` wi
 another image of the same patient, study or volume.
 
 `RECOMMENDS` may name settings of training that suit the method with AdamW, each a `Choice` with its source, and
-`RECOMMENDS_WITH` those for another optimizer, by its name.
+`RECOMMENDS_WITH` those for another optimizer, by its name. `fitted(amount) -> dict` returns those that follow from the
+number of images, the batch and the steps (see `parts/amount.py`).
 """
 
 from collections.abc import Mapping

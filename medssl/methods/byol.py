@@ -13,6 +13,7 @@ from torch import nn
 
 from medssl.chance import Chance
 from medssl.errors import SettingsError
+from medssl.methods.parts.amount import Amount, fitting_momentum
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import prediction_head
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
@@ -58,6 +59,13 @@ class Settings(_Settings):
     projection_width: int = Field(default=256, gt=0)
     positives: Positives = "image"
     neighbour_distance: NeighbourDistance = 1
+
+
+def fitted(amount: Amount) -> dict[str, Choice]:
+    """Return the settings that follow from how much a run sees."""
+    return {
+        "byol.momentum": fitting_momentum(amount, 0.996, 4096),
+    }
 
 
 class _Pair(NamedTuple):

@@ -14,6 +14,7 @@ from torch import nn
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.parts.alarm import Alarm
+from medssl.methods.parts.amount import Amount, fitting_momentum
 from medssl.methods.parts.crops import local_crops
 from medssl.methods.parts.gather import gather_rows, share_of_all
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
@@ -74,6 +75,25 @@ class Settings(_Settings):
     freeze_last_layer: float = Field(default=0.01, ge=0, lt=1)
     positives: Positives = "image"
     neighbour_distance: NeighbourDistance = 1
+
+
+def fitted(amount: Amount) -> dict[str, Choice]:
+    """Return the settings that follow from how much a run sees."""
+    return {
+        "dino.momentum": fitting_momentum(amount, 0.996, 1024),
+        "dino.prototypes": _prototypes(amount.images),
+        "train.warmup_epochs": Choice(
+            max(1, round(0.1 * amount.epochs)), f"10 % of {amount.epochs} epochs, as the paper"
+        ),
+    }
+
+
+def _prototypes(images: int) -> Choice:
+    """Return a power of two near one prototype for five images, from 64 to the paper's 65,536 for 1.28 million."""
+    fitting = 2 ** round(math.log2(max(1, images / 5)))
+    return Choice(
+        min(65_536, max(64, fitting)), f"{images} images: about one for five, ours; the paper's 65,536 at most"
+    )
 
 
 class Head(nn.Module):

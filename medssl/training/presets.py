@@ -13,6 +13,7 @@ from typing import Any
 from medssl import backbones, discovery
 from medssl.data.apart import usable_cores
 from medssl.errors import SettingsError, unknown_name
+from medssl.methods.parts.amount import Amount
 from medssl.modalities.parts import own
 from medssl.settings import Choice, Settings, flat, merged, nested
 from medssl.training.settings import DataSettings, PretrainSettings, TrainSettings, check, check_names, own_groups
@@ -114,7 +115,7 @@ def resolve(
     ]
     if preset == "auto":
         known = {name: choice for layer in (*layers, user) for name, choice in layer.items()}
-        layers.append(_amount_layer(known, user, machine, images, flops, _width(family, name)))
+        layers.append(_amount_layer(known, user, machine, images, flops, method, _width(family, name)))
     layers += [_machine_layer(machine), dict(user)]
     choices = {name: choice for layer in layers for name, choice in layer.items()}
     values = merged(*(nested(name, choice.value) for name, choice in choices.items()))
@@ -262,9 +263,10 @@ def _amount_layer(
     machine: Machine,
     images: int,
     flops: float | None,
+    method: str,
     width: int,
 ) -> dict[str, Choice]:
-    """Return batch, epochs, learning rate and the rhythm of logs for the amount of data."""
+    """Return batch, epochs, learning rate, the method's own and the rhythm of logs for the amount of data."""
     batch = user.get("train.batch_size") or _batch(known["train.batch_size"], images)
     epochs = user.get("train.epochs") or _epochs(machine, images, flops)
     steps = int(epochs.value) * max(1, images // int(batch.value))
@@ -272,6 +274,7 @@ def _amount_layer(
         "train.batch_size": batch,
         "train.epochs": epochs,
         **_warmup(epochs.value),
+        **_fitted(method, Amount(images, int(batch.value), int(epochs.value), steps)),
         **_learning_rate(known, steps, batch.value, width),
         "train.log_every": Choice(min(50, max(1, steps // 150)), f"about 150 lines over {steps} steps"),
         "train.monitor_epochs": Choice(max(1, epochs.value // 12), f"about 12 looks over {epochs.value} epochs"),
@@ -297,6 +300,12 @@ def _epochs(machine: Machine, images: int, flops: float | None) -> Choice:
         return Choice(max(1, round(seen / images)), f"{images} images on a CPU: about 2 minutes on 2 cores")
     epochs = round(min(800, max(50, _GPU_IMAGES / images)))
     return Choice(epochs, f"{images} images: 50 to 800 epochs, 20 million views where possible")
+
+
+def _fitted(method: str, amount: Amount) -> dict[str, Choice]:
+    """Return what the method derives from the amount of data."""
+    module = discovery.load("methods", method)
+    return dict(module.fitted(amount)) if hasattr(module, "fitted") else {}
 
 
 def _warmup(epochs: int) -> dict[str, Choice]:
