@@ -19,6 +19,8 @@ class Batch:
         mask: (B, 1, *spatial) integer label map, or None.
         occupied: (B, D, 2) float, first and last end along each spatial axis of what is more than padding, -1 and 1
             being the outer edges; None where all is.
+        partner: As many samples, of which every other view is made; None where all views are of these.
+        kin: (B,) int64, equal where two samples must not be each other's negatives; None where all differ.
     """
 
     image: torch.Tensor
@@ -29,6 +31,8 @@ class Batch:
     spacing_mm: torch.Tensor | None = None
     mask: torch.Tensor | None = None
     occupied: torch.Tensor | None = None
+    partner: "Batch | None" = None
+    kin: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)

@@ -8,12 +8,14 @@ left at the end of an epoch, fewer images than a batch, is left out; they are ot
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from medssl.batch import Batch
 from medssl.chance import Chance, key
+from medssl.data.partners import Partners
 from medssl.data.store import Store
 from medssl.errors import DataError, SettingsError
 
@@ -59,6 +61,7 @@ class Loader:
         workers: int = 1,
         *,
         labels: np.ndarray | None = None,
+        partners: Partners | None = None,
     ) -> None:
         """Say which images and how many at a time.
 
@@ -71,6 +74,7 @@ class Loader:
             world: How many processes there are.
             workers: Threads that read ahead; 0 reads in the caller's. They change the speed only.
             labels: A label for each image of the store, NaN where unknown, or None.
+            partners: Who may be whose positive among the store's images; None where views are of one image.
 
         Raises:
             DataError: There is no image, or fewer than processes.
@@ -80,7 +84,7 @@ class Loader:
         self.batch_size = _batch_size(len(self.rows), batch_size, world)
         self.steps_per_epoch = len(self.rows) // self.batch_size
         self.store, self.seed, self.rank, self.world, self.workers = store, seed, rank, world, workers
-        self._labels = labels
+        self._labels, self.partners = labels, partners
         self._index = store.index[["sample_id", "content", "spacing_mm"]]
         self._occupied = _occupied(store)
         patients = store.index["patient_id"]
@@ -97,7 +101,15 @@ class Loader:
         epoch, place = divmod(step, self.steps_per_epoch)
         share = self.batch_size // self.world
         start = place * self.batch_size + self.rank * share
-        return self._read(self._ordered(epoch)[start : start + share])
+        rows = self._ordered(epoch)[start : start + share]
+        return self.with_partners(self._read(rows), rows, epoch)
+
+    def with_partners(self, batch: Batch, rows: np.ndarray, epoch: int) -> Batch:
+        """Return the batch with the partners that its images, at those places of the store, have in an epoch."""
+        if self.partners is None:
+            return batch
+        partners = self.partners.of(rows, batch.content, self.seed, epoch)
+        return replace(batch, partner=self._read(partners), kin=torch.from_numpy(self.partners.kin[rows]))
 
     def iterate(self, start: int, stop: int) -> Generator[Batch]:
         """Yield the batches of steps start to stop - 1, read ahead by threads; closing it ends them."""

@@ -41,6 +41,14 @@ def patient_keys(table: pd.DataFrame, where: str | None = None) -> np.ndarray:
     return np.array([f"{s}/{p}" if s else str(p) for s, p in zip(site, patient)], dtype=object)
 
 
+def known_patient_keys(table: pd.DataFrame) -> np.ndarray:
+    """Return one key a row as `patient_keys` does, None where the patient is unknown."""
+    known = table["patient_id"].notna().to_numpy(dtype=bool)
+    result = np.full(len(table), None, dtype=object)
+    result[known] = patient_keys(table[known])
+    return result
+
+
 def with_patients_known(manifest: Manifest, *, keep: np.ndarray | None = None) -> tuple[Manifest, list[str]]:
     """Leave out images that could be of any patient, where others have one; where none has, nothing is changed.
 

@@ -6,11 +6,19 @@ views it wants), `Settings`, and `Method(backbone, settings)`, an `nn.Module` wi
 - `wish`: the views it wants, a list of `ViewWish`;
 - `backbone`: what is trained, and exported where the method has no `exported` of its own, such as a teacher;
 - `forward(views, chance) -> dict`: "loss", and other scalars to be logged;
+- where images are each other's negatives, `contrasts = True` and `forward(views, chance, kin)`: images of equal `kin`,
+  (B,) int64 or None, must not be;
 - `after_step(step, total)`: what follows an optimizer step, such as moving a momentum copy;
+- where its terms tell that it has collapsed, `alarms`: a list of `Alarm`, which end a run;
 - where it makes pictures, `reconstruct(view, chance) -> (masked, reconstruction)`.
 
-`RECOMMENDS` may name settings of training that suit the method, each a `Choice` with its source; and a "backbone",
-where the method cannot train the one that is chosen else.
+`Settings` may have `positives` and `neighbour_distance` (see `parts/positives.py`): then every other view may be of
+another image of the same patient, study or volume.
+
+`RECOMMENDS` may name settings of training that suit the method with AdamW, each a `Choice` with its source, and a
+"backbone" where the method cannot train the one that is chosen else; `RECOMMENDS_WITH` those for another optimizer, by
+its name. `fitted(amount) -> dict` returns those that follow from the number of images, the batch and the steps (see
+`parts/amount.py`).
 """
 
 from collections.abc import Mapping

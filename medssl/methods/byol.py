@@ -13,10 +13,12 @@ from torch import nn
 
 from medssl.chance import Chance
 from medssl.errors import SettingsError
+from medssl.methods.parts.amount import Amount, fitting_momentum
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import prediction_head
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.positives import NeighbourDistance, Positives
 from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
@@ -30,6 +32,12 @@ RECOMMENDS = {
     "train.weight_decay": Choice(1e-4, "ours, between the paper's 1.5e-6 for LARS and MAE's 0.05"),
     "train.betas": Choice((0.9, 0.999), "AdamW's own"),
 }
+RECOMMENDS_WITH = {
+    "lars": {
+        "train.base_learning_rate": Choice(0.2, "the paper, for LARS"),
+        "train.weight_decay": Choice(1.5e-6, "the paper, for LARS"),
+    }
+}
 
 
 class Settings(_Settings):
@@ -41,11 +49,23 @@ class Settings(_Settings):
         projection_hidden: Hidden width of projector and predictor; None for twice the width of the backbone, which
             for a ResNet-50 is the paper's 4,096.
         projection_width: Width of the projection that is predicted; 256 in the paper.
+        positives: What the views of a pair are of: one image, or two images of one patient or study (MICLe), or
+            neighbouring frames or slices of a volume.
+        neighbour_distance: How far apart the numbers of neighbours may be.
     """
 
     momentum: float = Field(default=0.99, ge=0, lt=1)
     projection_hidden: int | None = Field(default=None, gt=0)
     projection_width: int = Field(default=256, gt=0)
+    positives: Positives = "image"
+    neighbour_distance: NeighbourDistance = 1
+
+
+def fitted(amount: Amount) -> dict[str, Choice]:
+    """Return the settings that follow from how much a run sees."""
+    return {
+        "byol.momentum": fitting_momentum(amount, 0.996, 4096),
+    }
 
 
 class _Pair(NamedTuple):

@@ -13,10 +13,13 @@ from torch import nn
 
 from medssl.chance import Chance
 from medssl.errors import SettingsError
+from medssl.methods.parts.alarm import Alarm
+from medssl.methods.parts.amount import Amount, fitting_momentum
 from medssl.methods.parts.crops import local_crops
 from medssl.methods.parts.gather import gather_rows, share_of_all
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.positives import NeighbourDistance, Positives
 from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
@@ -33,6 +36,7 @@ RECOMMENDS = {
     "train.clip_norm": Choice(3.0, _CODE),
     "train.betas": Choice((0.9, 0.999), "AdamW's own"),
 }
+_SHARP = "Raise dino.teacher_temperature, or lower dino.centre_momentum so that the centre follows faster"
 _GLOBAL_AREA = (0.4, 1.0)
 
 
@@ -53,6 +57,9 @@ class Settings(_Settings):
             need a teacher that moves.
         centre_momentum: Of the centre; 0.9 in the paper.
         freeze_last_layer: Share of the run in which the last layer stands still; 1 of 100 epochs in the paper.
+        positives: What the views of a pair are of: one image, or two images of one patient or study (MICLe), or
+            neighbouring frames or slices of a volume.
+        neighbour_distance: How far apart the numbers of neighbours may be.
     """
 
     prototypes: int = Field(default=4096, gt=1)
@@ -66,6 +73,27 @@ class Settings(_Settings):
     momentum: float = Field(default=0.99, ge=0, lt=1)
     centre_momentum: float = Field(default=0.9, ge=0, lt=1)
     freeze_last_layer: float = Field(default=0.01, ge=0, lt=1)
+    positives: Positives = "image"
+    neighbour_distance: NeighbourDistance = 1
+
+
+def fitted(amount: Amount) -> dict[str, Choice]:
+    """Return the settings that follow from how much a run sees."""
+    return {
+        "dino.momentum": fitting_momentum(amount, 0.996, 1024),
+        "dino.prototypes": _prototypes(amount.images),
+        "train.warmup_epochs": Choice(
+            max(1, round(0.1 * amount.epochs)), f"10 % of {amount.epochs} epochs, as the paper"
+        ),
+    }
+
+
+def _prototypes(images: int) -> Choice:
+    """Return a power of two near one prototype for five images, from 64 to the paper's 65,536 for 1.28 million."""
+    fitting = 2 ** round(math.log2(max(1, images / 5)))
+    return Choice(
+        min(65_536, max(64, fitting)), f"{images} images: about one for five, ours; the paper's 65,536 at most"
+    )
 
 
 class Head(nn.Module):
@@ -111,6 +139,16 @@ class Method(nn.Module):
         self.register_buffer("progress", torch.zeros((), dtype=torch.float64))  # share of the run, set by each step
 
     @property
+    def alarms(self) -> list[Alarm]:
+        """The two collapses of section 5.3: a uniform output, where the loss is ln K, and one prototype for all."""
+        most = math.log(self.settings.prototypes)
+        uniform = "as where the teacher's outputs are uniform (ln K)"
+        return [
+            Alarm("loss", 0.99 * most, 1.01 * most, uniform, "Lower dino.teacher_temperature, or dino.prototypes"),
+            Alarm("prototype_entropy", 0.0, 0.01 * most, "as where one prototype takes every image", _SHARP),
+        ]
+
+    @property
     def exported(self) -> nn.Module:
         """The teacher, which the paper evaluates: it is better than the student throughout training (figure 6)."""
         return self.teacher_backbone
@@ -124,8 +162,9 @@ class Method(nn.Module):
 
         Returns:
             "loss"; "teacher_entropy", the mean entropy of the teacher's outputs, which is ln K where it has
-            collapsed to a uniform output; "teacher_divergence", the loss less that entropy, which is 0 where all
-            outputs are the same.
+            collapsed to a uniform output; "prototype_entropy", the entropy of their mean over this process's images,
+            which is 0 where one prototype takes them all; "teacher_divergence", the loss less the teacher's entropy,
+            which is 0 where all outputs are the same.
         """
         frozen = bool(self.progress < self.settings.freeze_last_layer)
         student = [self.head(part, frozen=frozen) for part in self._features(views)]
@@ -134,11 +173,17 @@ class Method(nn.Module):
             teacher = list(wide(self.teacher_head(halves)).chunk(2))
             targets = [self._target(output) for output in teacher]
             entropy = torch.stack([torch.special.entr(q).sum(dim=1).mean() for q in targets]).mean()
+            used = torch.special.entr(torch.cat(targets).mean(dim=0)).sum()
         with torch.autocast(views[0].device.type, enabled=False):
             local = cross_entropy(targets, [wide(s) / self.settings.student_temperature for s in student])
         loss = local * share_of_all(len(views[0]), local.device)
         self._outputs = torch.cat([gather_rows(output) for output in teacher]).mean(dim=0)
-        return {"loss": loss, "teacher_entropy": entropy, "teacher_divergence": local.detach() - entropy}
+        return {
+            "loss": loss,
+            "teacher_entropy": entropy,
+            "prototype_entropy": used,
+            "teacher_divergence": local.detach() - entropy,
+        }
 
     def _features(self, views: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return the student's features, (B, D) a view; views of one size go through the backbone together."""

@@ -18,6 +18,7 @@ from medssl.backbones.parts.positions import FixedPositions
 from medssl.backbones.parts.transformer import Block, initialise
 from medssl.chance import Chance, key
 from medssl.errors import SettingsError
+from medssl.methods.parts.amount import Amount, fitting_momentum
 from medssl.methods.parts.block_masks import Blocks, box_of, draw_blocks
 from medssl.methods.parts.momentum import follow, momentum_copy
 from medssl.methods.parts.needs import require
@@ -67,6 +68,13 @@ class Settings(_Settings):
     predictor_depth: int | None = Field(default=None, gt=0)
     predictor_heads: int | None = Field(default=None, gt=0)
     momentum: float = Field(default=0.99, ge=0, lt=1)
+
+
+def fitted(amount: Amount) -> dict[str, Choice]:
+    """Return the settings that follow from how much a run sees."""
+    return {
+        "ijepa.momentum": fitting_momentum(amount, 0.996, 2048),
+    }
 
 
 class Predictor(nn.Module):

@@ -14,6 +14,7 @@ from medssl.methods.parts.crops import local_crops
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import expander
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.positives import NeighbourDistance, Positives
 from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
@@ -42,6 +43,9 @@ class Settings(_Settings):
         points: Points of the integral over frequencies; 17 in the paper.
         projection_hidden: Width of the hidden layers of the projector; None for four times the backbone's.
         projection_width: Length of an embedding; 128 in the example.
+        positives: What the views of a pair are of: one image, or two images of one patient or study (MICLe), or
+            neighbouring frames or slices of a volume.
+        neighbour_distance: How far apart the numbers of neighbours may be.
     """
 
     trade_off: float = Field(default=0.02, gt=0, lt=1)
@@ -51,6 +55,8 @@ class Settings(_Settings):
     points: int = Field(default=17, ge=3)
     projection_hidden: int | None = Field(default=None, gt=0)
     projection_width: int = Field(default=128, gt=1)
+    positives: Positives = "image"
+    neighbour_distance: NeighbourDistance = 1
 
 
 class Method(nn.Module):

@@ -11,9 +11,11 @@ from torch import nn
 
 from medssl.chance import Chance
 from medssl.errors import SettingsError
+from medssl.methods.parts.alarm import Alarm
 from medssl.methods.parts.gather import gather_rows
 from medssl.methods.parts.heads import expander
 from medssl.methods.parts.needs import require
+from medssl.methods.parts.positives import NeighbourDistance, Positives
 from medssl.methods.parts.precision import wide
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
@@ -27,6 +29,12 @@ RECOMMENDS = {
     "train.weight_decay": Choice(1e-4, "ours, between the paper's 1e-6 for LARS and MAE's 0.05"),
     "train.betas": Choice((0.9, 0.999), "AdamW's own"),
 }
+RECOMMENDS_WITH = {
+    "lars": {
+        "train.base_learning_rate": Choice(0.2, "the paper, for LARS"),
+        "train.weight_decay": Choice(1e-6, "the paper, for LARS"),
+    }
+}
 _EPSILON = 1e-4  # under the root of the standard deviation, as in the paper
 
 
@@ -39,12 +47,17 @@ class Settings(_Settings):
         covariance: Weight nu of the squared covariances; 1 in the paper.
         expander_width: Width of the three layers of the expander; None for four times the width of the backbone,
             which for a ResNet-50 is the paper's 8,192.
+        positives: What the views of a pair are of: one image, or two images of one patient or study (MICLe), or
+            neighbouring frames or slices of a volume.
+        neighbour_distance: How far apart the numbers of neighbours may be.
     """
 
     invariance: float = Field(default=25.0, ge=0)
     variance: float = Field(default=25.0, ge=0)
     covariance: float = Field(default=1.0, ge=0)
     expander_width: int | None = Field(default=None, gt=1)
+    positives: Positives = "image"
+    neighbour_distance: NeighbourDistance = 1
 
 
 class Method(nn.Module):
@@ -87,6 +100,12 @@ class Method(nn.Module):
         weights = self.settings.model_dump(include=set(terms))
         loss = sum((weights[name] * term for name, term in terms.items()), start=first.new_zeros(()))
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """Embeddings without any spread, where the hinge of the variance term is 1."""
+        point = "as where all embeddings are at one point (1)"
+        return [Alarm("variance", 0.98, 1.0, point, "Raise vicreg.variance, or lower train.base_learning_rate")]
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: VICReg has no momentum copy."""

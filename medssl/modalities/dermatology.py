@@ -9,9 +9,9 @@ Every choice and where it comes from:
 - Colour: a gain of each channel by up to a tenth, a little saturation and tone, as lamps and cameras differ. No shift
   of hue, no random grey, no dropped channel, no solarising: the colours of a lesion are criteria of its diagnosis.
   Blur as in SimCLR (Chen et al. 2020). The amounts are ours, not tuned on any label.
-- Two pictures of one patient's lesion as a positive pair, which helped in dermatology (MICLe; Azizi et al., "Big
-  self-supervised models advance medical image classification", ICCV 2021, arXiv 2101.05224), are not available yet:
-  both views come from one picture.
+- Two pictures of one patient as a positive pair where patients are known, which helped in dermatology (MICLe; Azizi et
+  al., "Big self-supervised models advance medical image classification", ICCV 2021, arXiv 2101.05224), for SimCLR,
+  which was tried there. Other methods have it as a setting.
 - Stored whole, with its mirror image beside it to a square, so that turning a picture keeps its shapes. A grey one
   becomes three equal channels. Window above 8 bits: percentiles 0.1 and 99.9 over all channels. Ours.
 - No mask ratio is recommended: no published one is known to us.
@@ -27,7 +27,7 @@ from medssl.data.image import Image
 from medssl.modalities.parts import region
 from medssl.modalities.parts.modality import Modality, ViewRecipe
 from medssl.modalities.parts.preparation import Percentiles, check_plane, colour_square
-from medssl.settings import Settings
+from medssl.settings import Choice, Settings
 
 
 class Reading(Settings):
@@ -72,6 +72,7 @@ def modality(reading: Reading = READING) -> Modality:
         preparation={**reading.model_dump(mode="json"), "square": "mirrored", "version": 1},
         views={"weak": WEAK, "strong": STRONG},
         stored_spacing=region.spacing_of_square,
+        recommends={"simclr.positives": Choice("patient", "patients are known: MICLe (Azizi et al. 2021)")},
     )
 
 

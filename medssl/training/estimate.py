@@ -77,10 +77,18 @@ def measure(method: nn.Module, shape: tuple[int, ...], device: Device, batch_siz
     return Cost(counter.get_total_flops() / _FIRST, seconds, kept.bytes / _FIRST, parameters)
 
 
-def expect(cost: Cost, batch_size: int, steps: int, processes: int = 1) -> Estimate:
-    """Return the estimate for a run; weights, gradients and AdamW's two averages are 16 bytes a parameter."""
+def expect(cost: Cost, batch_size: int, steps: int, processes: int = 1, averages: int = 2) -> Estimate:
+    """Return the estimate for a run; weights, gradients and AdamW's two averages are 16 bytes a parameter.
+
+    Args:
+        cost: Of a step.
+        batch_size: Images a step, over all processes.
+        steps: All of them.
+        processes: How many.
+        averages: That the optimizer keeps of each parameter.
+    """
     each = batch_size / processes
-    return Estimate(steps, cost.seconds * each * steps, 16 * cost.parameters + cost.activations * each)
+    return Estimate(steps, cost.seconds * each * steps, 4 * (2 + averages) * cost.parameters + cost.activations * each)
 
 
 class _Kept:

@@ -24,8 +24,9 @@ from torch import nn
 from medssl.batch import Batch
 from medssl.chance import key
 from medssl.errors import MedsslError, SettingsError
+from medssl.training import optim
 from medssl.training.device import Device
-from medssl.training.optim import adamw, cosine, set_learning_rate, set_weight_decay
+from medssl.training.optim import cosine, set_learning_rate, set_weight_decay
 
 
 class Task(Protocol):
@@ -64,9 +65,11 @@ class Plan:
         steps: All optimizer steps.
         learning_rate: The peak, after the linear scaling with the batch.
         warmup_steps: Steps from 0 to the peak.
-        weight_decay: Decoupled; none on norms, biases and tokens.
+        weight_decay: Decoupled in AdamW; none on norms, biases and tokens.
         final_weight_decay: What it becomes along a half cosine, or None where it stays.
-        betas: AdamW's.
+        betas: Of AdamW and LAMB.
+        momentum: Of SGD and LARS.
+        optimizer: One of `optim.OPTIMIZERS`.
         clip_norm: Largest norm of the gradient, or None.
         seed: Everything random follows from it.
         check_every: A non-finite loss is looked for after so many steps (1 costs a GPU its asynchrony).
@@ -78,6 +81,8 @@ class Plan:
     weight_decay: float = 0.05
     final_weight_decay: float | None = None
     betas: tuple[float, float] = (0.9, 0.95)
+    momentum: float = 0.9
+    optimizer: str = "adamw"
     clip_norm: float | None = None
     seed: int = 0
     check_every: int = 1
@@ -137,7 +142,9 @@ class Training:
             raise SettingsError(f"Expected at least one training step, but got {plan.steps}", fix="Raise train.epochs")
         self.task, self.loader, self.plan, self.device, self.hooks = task, loader, plan, device, hooks
         self.module = device.place(task.module)
-        self.optimizer = optimizer or adamw(task.groups(plan.weight_decay), plan.betas)
+        self.optimizer = optimizer or optim.optimizer(
+            plan.optimizer, task.groups(plan.weight_decay), plan.betas, plan.momentum
+        )
         self.step, self.learning_rate, self.stopped = 0, 0.0, False
         self.losses: dict[str, torch.Tensor] = {}
         self.batch: Batch | None = None

@@ -15,13 +15,16 @@ from torch import nn
 
 from medssl.batch import Batch
 from medssl.chance import key
+from medssl.errors import MedsslError
 from medssl.metrics import auroc, effective_rank, knn
+from medssl.training.collapse import GO_ON
 from medssl.training.loop import Hook, Training
 from medssl.training.recorder import Journal
 
 _BATCH = 100
 _COLLAPSED_SPREAD = 0.002  # MAE's features share most of their direction and still go down to 0.01
 _COLLAPSED_RANK = 1.2  # of centred features, which RankMe's are not
+_FIX = "Lower train.base_learning_rate, or use larger batches"
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,23 @@ class Monitor(Hook):
 
     name = "monitor"
 
-    def __init__(self, journal: Journal, watched: Watched, backbone: nn.Module, every: int) -> None:
-        """Look every so many steps; the first process looks, the others go on."""
-        self.journal, self.watched, self.backbone, self.every = journal, watched, backbone, every
+    def __init__(
+        self, journal: Journal, watched: Watched, backbone: nn.Module, every: int, *, stops: bool = True
+    ) -> None:
+        """Look every so many steps; the first process looks, the others go on.
+
+        Args:
+            journal: Where values and remarks go.
+            watched: What is looked at.
+            backbone: Whose features.
+            every: Steps between looks.
+            stops: Whether features that have collapsed at two looks in a row end the run.
+        """
+        self.journal, self.watched, self.backbone, self.every, self.stops = journal, watched, backbone, every, stops
         self.best: float | None = None
         self.best_step: int | None = None
         self._first: float | None = None
-        self._told = False
+        self._collapsed = 0
 
     def start(self, training: Training) -> None:
         if training.step == 0:
@@ -109,7 +122,10 @@ class Monitor(Hook):
 
     def after_step(self, training: Training) -> None:
         if training.step % self.every == 0 or training.step == training.plan.steps or training.stopped:
-            score = self._look(training).get("knn_auroc")
+            values = self._look(training)
+            score = values.get("knn_auroc")
+            if training.device.share(self.stops and self._collapsed > 1):
+                raise _stopped(training.step, values)
             if score is not None and (self.best is None or score > self.best):
                 self.best, self.best_step = score, training.step
 
@@ -122,11 +138,11 @@ class Monitor(Hook):
             )
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "best_step": self.best_step, "first": self._first, "told": self._told}
+        return {"best": self.best, "best_step": self.best_step, "first": self._first, "collapsed": self._collapsed}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.best, self.best_step = state["best"], state["best_step"]
-        self._first, self._told = state["first"], state["told"]
+        self._first, self._collapsed = state["first"], state.get("collapsed", 0)
 
     def _look(self, training: Training) -> dict[str, Any]:
         if training.device.rank != 0:
@@ -134,14 +150,20 @@ class Monitor(Hook):
         found = features(self.backbone, self.watched, training.device.target)
         values = look(found, self.watched)
         self.journal.line("monitor", {"step": training.step, "epoch": training.epoch, **values})
-        if training.step > 0 and not self._told and collapsed(found):
-            self._told = True
-            self.journal.remark(
-                training.step,
-                f"The features have collapsed: spread {values['feature_std']}, effective rank "
-                f"{values['effective_rank']}. Lower train.base_learning_rate, or use larger batches",
-            )
+        if training.step > 0:
+            self._collapsed = self._collapsed + 1 if collapsed(found) else 0
+        if self._collapsed == 1:
+            self.journal.remark(training.step, f"{_said(values)}. {_FIX}")
         return values
+
+
+def _said(values: dict[str, Any]) -> str:
+    return f"The features have collapsed: spread {values['feature_std']}, effective rank {values['effective_rank']}"
+
+
+def _stopped(step: int, values: dict[str, Any]) -> MedsslError:
+    said = _said(values) if values else "The features have collapsed"
+    return MedsslError(f"{said}, at two looks in a row up to step {step}", fix=f"{_FIX}. {GO_ON}")
 
 
 def collapsed(found: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""The optimizer (AdamW) and the learning rate as a function of the step."""
+"""The optimizers, which weights they decay and adapt to, and the learning rate as a function of the step."""
 
 import math
 from collections.abc import Iterable
@@ -8,12 +8,17 @@ import torch
 from torch import nn
 
 from medssl.errors import SettingsError
+from medssl.training.lamb import Lamb
+from medssl.training.lars import Lars
 
+OPTIMIZERS = ("adamw", "sgd", "lars", "lamb")
+AVERAGES = {"adamw": 2, "lamb": 2, "sgd": 1, "lars": 1}
+"""Numbers that each keeps beside a weight."""
 _TOKENS = ("token", "tokens", "cls_token", "reg_token", "mask_token", "pos_embed", "positions", "query", "queries")
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, scale: float = 1.0) -> list[dict[str, Any]]:
-    """Return AdamW's groups: decay on weight matrices and kernels, none on norms, biases, tokens and positions.
+    """Return an optimizer's groups: norms, biases, tokens and positions have no decay, and LARS and LAMB do not adapt.
 
     Args:
         module: What is trained; parameters that need no gradient are left out.
@@ -24,7 +29,11 @@ def parameter_groups(module: nn.Module, weight_decay: float, scale: float = 1.0)
     decayed = [p for name, p in trained if _decays(name, p)]
     plain = [p for name, p in trained if not _decays(name, p)]
     groups = [(decayed, weight_decay), (plain, 0.0)]
-    return [{"params": params, "weight_decay": decay, "scale": scale} for params, decay in groups if params]
+    return [
+        {"params": params, "weight_decay": decay, "scale": scale, "adapt": params is decayed}
+        for params, decay in groups
+        if params
+    ]
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:
@@ -39,6 +48,26 @@ def adamw(groups: Iterable[dict[str, Any]], betas: tuple[float, float] = (0.9, 0
     groups = list(groups)
     kinds = {parameter.device.type for group in groups for parameter in group["params"]}
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=kinds <= {"cuda", "cpu"})
+
+
+def optimizer(
+    name: str, groups: Iterable[dict[str, Any]], betas: tuple[float, float] = (0.9, 0.95), momentum: float = 0.9
+) -> torch.optim.Optimizer:
+    """Return an optimizer by its name, with a learning rate of 0 until it is set.
+
+    Args:
+        name: One of `OPTIMIZERS`.
+        groups: As `parameter_groups` makes them.
+        betas: Of AdamW and LAMB.
+        momentum: Of SGD and LARS.
+    """
+    if name == "adamw":
+        return adamw(groups, betas)
+    if name == "lamb":
+        return Lamb(groups, betas=betas)
+    if name == "lars":
+        return Lars(groups, momentum=momentum)
+    return torch.optim.SGD(groups, lr=0.0, momentum=momentum)
 
 
 def cosine(step: int, total: int, peak: float, warmup: int = 0, final: float = 0.0) -> float:

@@ -13,12 +13,34 @@ from typing import Any
 from medssl import backbones, discovery
 from medssl.data.apart import usable_cores
 from medssl.errors import SettingsError, unknown_name
+from medssl.methods.parts.amount import Amount
 from medssl.modalities.parts import own
 from medssl.settings import Choice, Settings, flat, merged, nested
 from medssl.training.settings import DataSettings, PretrainSettings, TrainSettings, check, check_names, own_groups
 
 PRESETS = ("auto", "none")
 OWN = "own_modality"
+
+_FREE = "final_weight_decay is for AdamW"
+WITH_OPTIMIZER: dict[str, dict[str, Choice]] = {
+    "sgd": {
+        "train.base_learning_rate": Choice(0.03, "MoCo (He et al., CVPR 2020): 0.03 for 256 images"),
+        "train.weight_decay": Choice(1e-4, "MoCo (He et al., CVPR 2020)"),
+        "train.final_weight_decay": Choice(None, _FREE),
+    },
+    "lars": {
+        "train.base_learning_rate": Choice(0.3, "SimCLR (Chen et al. 2020), for LARS"),
+        "train.weight_decay": Choice(1e-6, "SimCLR (Chen et al. 2020), for LARS"),
+        "train.final_weight_decay": Choice(None, _FREE),
+    },
+    "lamb": {
+        "train.base_learning_rate": Choice(6.25e-4, "Wightman et al. 2021 (supervised): 5e-3 for 2,048 images"),
+        "train.weight_decay": Choice(0.02, "Wightman et al. 2021 (supervised)"),
+        "train.final_weight_decay": Choice(None, _FREE),
+        "train.betas": Choice((0.9, 0.999), "LAMB's own"),
+    },
+}
+"""What suits an optimizer other than AdamW, for methods that do not say it themselves."""
 
 _GB = 1e9
 _SMALL = 192  # widths up to here stand a learning rate of 1e-3 in AdamW
@@ -52,7 +74,13 @@ class Resolved:
 
 
 def resolve(
-    user: Mapping[str, Choice], machine: Machine, images: int, *, preset: str = "auto", flops: float | None = None
+    user: Mapping[str, Choice],
+    machine: Machine,
+    images: int,
+    *,
+    preset: str = "auto",
+    flops: float | None = None,
+    patients_known: bool = False,
 ) -> Resolved:
     """Choose everything that was not given.
 
@@ -63,6 +91,8 @@ def resolve(
         preset: "auto", or "none" for the defaults and recommendations alone.
         flops: Floating-point operations of a training step an image, where known; on a CPU the number of epochs
             follows from it.
+        patients_known: Whether the patient of every image is known, and one has two images: without it positives are
+            of the same patient only where the user says so.
 
     Raises:
         SettingsError: A name or value is wrong.
@@ -82,12 +112,13 @@ def resolve(
     check(merged(*(nested(key, choice.value) for key, choice in {**_fitting(chosen, family), **user}.items())))
     layers = [
         _defaults(method, name),
-        _recommended(method, family, own.like(modality, values)),
+        _recommended(method, family, own.like(modality, values), patients_known=patients_known),
+        _with_optimizer(method, user.get("train.optimizer")),
         _fitting(chosen, family),
     ]
     if preset == "auto":
-        known = {**layers[0], **layers[1], **layers[2], **user}
-        layers.append(_amount_layer(known, user, machine, images, flops, _width(family, name)))
+        known = {name: choice for layer in (*layers, user) for name, choice in layer.items()}
+        layers.append(_amount_layer(known, user, machine, images, flops, method, _width(family, name)))
     layers += [_machine_layer(machine), dict(user)]
     choices = {name: choice for layer in layers for name, choice in layer.items()}
     values = merged(*(nested(name, choice.value) for name, choice in choices.items()))
@@ -125,11 +156,21 @@ def _defaults(method: str, backbone: str) -> dict[str, Choice]:
     return {**result, **{f"{family}.{name}": Choice(value, f"size of {backbone}") for name, value in variant.items()}}
 
 
-def _recommended(method: str, family: str, modality: str) -> dict[str, Choice]:
-    """Return what method and modality recommend, as far as it concerns this method and backbone."""
+def _recommended(method: str, family: str, modality: str, *, patients_known: bool) -> dict[str, Choice]:
+    """Return what method and modality recommend, as far as it concerns this method, backbone and data."""
     by_method: dict[str, Choice] = getattr(discovery.load("methods", method), "RECOMMENDS", {})
     by_modality: dict[str, Choice] = discovery.load("modalities", modality).MODALITY.recommends
-    return _fitting({**by_method, **by_modality}, family, method)
+    both = {**by_method, **by_modality}
+    if not patients_known:
+        both = {name: c for name, c in both.items() if not (name.endswith(".positives") and c.value == "patient")}
+    return _fitting(both, family, method)
+
+
+def _with_optimizer(method: str, asked: Choice | None) -> dict[str, Choice]:
+    """Return what suits the optimizer that was asked for, where it is not AdamW."""
+    name = "adamw" if asked is None else str(asked.value)
+    by_method: dict[str, dict[str, Choice]] = getattr(discovery.load("methods", method), "RECOMMENDS_WITH", {})
+    return {**WITH_OPTIMIZER.get(name, {}), **by_method.get(name, {})}
 
 
 def _fitting(choices: Mapping[str, Choice], *own: str) -> dict[str, Choice]:
@@ -231,16 +272,19 @@ def _amount_layer(
     machine: Machine,
     images: int,
     flops: float | None,
+    method: str,
     width: int,
 ) -> dict[str, Choice]:
-    """Return batch, epochs, learning rate and the rhythm of logs for the amount of data."""
+    """Return batch, epochs, learning rate, the method's own and the rhythm of logs for the amount of data."""
     batch = user.get("train.batch_size") or _batch(known["train.batch_size"], images)
     epochs = user.get("train.epochs") or _epochs(machine, images, flops)
     steps = int(epochs.value) * max(1, images // int(batch.value))
     return {
         "train.batch_size": batch,
         "train.epochs": epochs,
-        **_learning_rate(known["train.base_learning_rate"], steps, batch.value, width, epochs.value),
+        **_warmup(epochs.value),
+        **_fitted(method, Amount(images, int(batch.value), int(epochs.value), steps)),
+        **_learning_rate(known, steps, batch.value, width),
         "train.log_every": Choice(min(50, max(1, steps // 150)), f"about 150 lines over {steps} steps"),
         "train.monitor_epochs": Choice(max(1, epochs.value // 12), f"about 12 looks over {epochs.value} epochs"),
     }
@@ -267,21 +311,28 @@ def _epochs(machine: Machine, images: int, flops: float | None) -> Choice:
     return Choice(epochs, f"{images} images: 50 to 800 epochs, 20 million views where possible")
 
 
-def _learning_rate(base: Choice, steps: int, batch: int, width: int, epochs: int) -> dict[str, Choice]:
-    """Return base learning rate and warm-up; short runs of small networks need more than the papers' rule gives.
+def _fitted(method: str, amount: Amount) -> dict[str, Choice]:
+    """Return what the method derives from the amount of data."""
+    module = discovery.load("methods", method)
+    return dict(module.fitted(amount)) if hasattr(module, "fitted") else {}
+
+
+def _warmup(epochs: int) -> dict[str, Choice]:
+    return {"train.warmup_epochs": Choice(max(1, round(0.05 * epochs)), f"5 % of {epochs} epochs, as MAE's 40 of 800")}
+
+
+def _learning_rate(known: Mapping[str, Choice], steps: int, batch: int, width: int) -> dict[str, Choice]:
+    """Return the base learning rate of AdamW where short runs of small networks need more than the papers' rule gives.
 
     The linear rule was tuned for batches of 4,096 and some 100,000 steps. At a batch of 64 MAE's 1.5e-4 would be
     3.8e-5, too little to get anywhere in a few thousand steps. AdamW's steps are scale-free, so the peak itself is
     set: 1e-3 for networks up to 192 wide, 5e-4 above, and the base follows from it.
     """
-    warmup = {
-        "train.warmup_epochs": Choice(max(1, round(0.05 * epochs)), f"5 % of {epochs} epochs, as MAE's 40 of 800")
-    }
-    peak = 1e-3 if width <= _SMALL else 5e-4
-    if steps > 50_000 or base.value * batch / 256 >= peak:
-        return warmup
+    base, peak = known["train.base_learning_rate"], 1e-3 if width <= _SMALL else 5e-4
+    if known["train.optimizer"].value != "adamw" or steps > 50_000 or base.value * batch / 256 >= peak:
+        return {}
     why = f"peak {peak:g} for a batch of {batch}: {steps} steps are too few for {base.value:g} ({base.source})"
-    return {**warmup, "train.base_learning_rate": Choice(peak * 256 / batch, why)}
+    return {"train.base_learning_rate": Choice(peak * 256 / batch, why)}
 
 
 def _width(family: str, backbone: str) -> int:

@@ -1,25 +1,30 @@
 """Pretraining from settings to a run folder: the task, the plan, and what is kept at the end."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
 from medssl import backbones, discovery, files, methods
 from medssl.batch import Batch
 from medssl.chance import Chance, key
+from medssl.data import partners
 from medssl.data.loader import Loader
 from medssl.data.manifest import Manifest
+from medssl.data.partners import Partners
 from medssl.data.store import Store
 from medssl.errors import DataError, SettingsError
 from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
 from medssl.modalities.parts.storing import stored
 from medssl.settings import Choice, validate
-from medssl.training import checkpoint, estimate, presets, provenance, results, runs
+from medssl.training import checkpoint, estimate, optim, presets, provenance, results, runs
+from medssl.training.collapse import Alarms
 from medssl.training.device import Device, memory_bytes, open_device
 from medssl.training.loop import Plan, Training
 from medssl.training.monitors import Monitor, Watched, choose_watched
@@ -40,9 +45,10 @@ class Pretraining:
         """Say what is trained on whose views."""
         self.module, self.modality, self.seed = method, modality, seed
         self.steps_per_epoch, self.target = steps_per_epoch, target
+        self.contrasts = bool(getattr(method, "contrasts", False))
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Return AdamW's groups for everything in the method."""
+        """Return the optimizer's groups for everything in the method."""
         return parameter_groups(self.module, weight_decay)
 
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
@@ -50,7 +56,8 @@ class Pretraining:
         epoch = step // self.steps_per_epoch
         views = make_views(batch, self.module.wish, self.modality, self.seed, epoch, self.target)  # type: ignore[arg-type]
         chance = Chance([key(self.seed, epoch, content, "method") for content in batch.content])
-        return module(views, chance)
+        kin = {} if batch.kin is None or not self.contrasts else {"kin": batch.kin.to(self.target)}
+        return module(views, chance, **kin)
 
     def after_step(self, step: int, total: int) -> None:
         """Let the method do what follows a step."""
@@ -104,17 +111,20 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
     user = {name: choice for name, choice in user.items() if choice.value != "auto"}
     if source.label is not None:
         user.setdefault("data.label", Choice(source.label, "the label of the built-in cohort"))
-    resolved = presets.resolve(user, machine, source.images, preset=preset)
+    amount = partial(presets.resolve, user, machine, source.images, preset=preset, patients_known=source.patients_known)
+    resolved = amount()
     cost = measure(resolved.settings, device)
-    resolved = presets.resolve(user, machine, source.images, preset=preset, flops=cost.flops)
+    resolved = amount(flops=cost.flops)
     train = resolved.settings.train
     late = [epoch for epoch in train.keep_epochs if epoch > train.epochs]
     if late:
         raise SettingsError(
             f"train.keep_epochs names epoch {late[0]}, but the run has {train.epochs}", fix="Set train.epochs too"
         )
+    partners_among(resolved.settings, source.manifest.table, np.flatnonzero(~source.held), source.manifest.name)
     steps = train.epochs * max(1, source.images // train.batch_size)
-    expected = estimate.expect(cost, min(train.batch_size, source.images), steps, device.world)
+    averages = optim.AVERAGES[train.optimizer]
+    expected = estimate.expect(cost, min(train.batch_size, source.images), steps, device.world, averages)
     return Prepared(source, resolved.settings, resolved.choices, device, expected)
 
 
@@ -144,6 +154,27 @@ def build(settings: PretrainSettings) -> nn.Module:
             overrides=settings.group(family),
         )
         return module.Method(backbone, values)
+
+
+def partners_among(settings: PretrainSettings, table: pd.DataFrame, rows: np.ndarray, where: str) -> Partners | None:
+    """Return who may be whose positive among the images that are trained on, None where views are of one image.
+
+    Raises:
+        DataError: The manifest does not say what belongs together, no two images do, or nothing is left to contrast.
+    """
+    asked = settings.group(settings.method)
+    kind = asked.get("positives", "image")
+    if kind == "image":
+        return None
+    found = partners.find(table, rows, kind, asked.get("neighbour_distance", 1), where)
+    contrasts = getattr(discovery.load("methods", settings.method).Method, "contrasts", False)
+    if contrasts and len(np.unique(found.kin[rows])) < 2:
+        raise DataError(
+            f"All {len(rows)} images are of one patient or volume, and {settings.method} contrasts none of these",
+            where=where,
+            fix=f"Choose the same image with {settings.method}.positives=image, or a method without negatives: byol",
+        )
+    return found
 
 
 def measure(settings: PretrainSettings, device: Device) -> estimate.Cost:
@@ -231,7 +262,14 @@ class Session:
             results.write_images_used(folder, selection.table())
         train = settings.train
         loader = Loader(
-            store, selection.rows, train.batch_size, train.seed, device.rank, device.world, workers=train.workers
+            store,
+            selection.rows,
+            train.batch_size,
+            train.seed,
+            device.rank,
+            device.world,
+            workers=train.workers,
+            partners=partners_among(settings, store.index, selection.rows, prepared.source.manifest.name),
         )
         method = build(settings).to(device.target)
         log = folder / runs.LOG if device.rank == 0 else None
@@ -241,6 +279,7 @@ class Session:
             _watched(store, selection, modality, train.monitor_images),
             methods.exported(method),
             every=train.monitor_epochs * loader.steps_per_epoch,
+            stops=train.stop_when_collapsed,
         )
         saver = checkpoint.Checkpointer(folder, train.checkpoint_minutes, signals, lambda: monitor.best_step)
         snapshots = results.Snapshots(
@@ -249,9 +288,12 @@ class Session:
             {epoch * loader.steps_per_epoch: epoch for epoch in train.keep_epochs},
             lambda training: results.card(settings, prepared.source, len(selection), training),
         )
-        hooks = [Recorder(journal, train.log_every), monitor, snapshots, saver]
+        plan = plan_of(settings, loader)
+        watched = getattr(method, "alarms", []) if train.stop_when_collapsed else []
+        alarms = Alarms(watched, plan.warmup_steps, plan.steps)
+        hooks = [Recorder(journal, train.log_every, alarms), monitor, snapshots, saver]
         task = Pretraining(method, modality, train.seed, loader.steps_per_epoch, device.target)
-        training = Training(task, loader, plan_of(settings, loader), device, hooks)
+        training = Training(task, loader, plan, device, hooks)
         session = cls(folder, prepared, store, selection, method, training, monitor)
         session._take_up(journal)
         return session
@@ -280,7 +322,9 @@ class Session:
             if left_out
             else None
         )
-        return [*self.selection.remarks, *self.store.remarks, *([first] if first else [])]
+        found = self.training.loader.partners  # type: ignore[attr-defined]
+        alone = None if found is None else found.remark
+        return [*self.selection.remarks, *self.store.remarks, *(text for text in (first, alone) if text)]
 
     def conclude(self) -> None:
         """Write what a finished run holds: backbones, samples to look at, and the closed record."""
@@ -305,6 +349,8 @@ def plan_of(settings: PretrainSettings, loader: Loader) -> Plan:
         weight_decay=train.weight_decay,
         final_weight_decay=train.final_weight_decay,
         betas=train.betas,
+        momentum=train.momentum,
+        optimizer=train.optimizer,
         clip_norm=train.clip_norm,
         seed=train.seed,
         check_every=1 if train.device == "cpu" or not torch.cuda.is_available() else train.log_every,

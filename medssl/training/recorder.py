@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from medssl.files import append_json_line
+from medssl.training.collapse import Alarms
 from medssl.training.loop import Hook, Training
 
 Progress = Callable[[str, dict[str, Any]], None]
@@ -48,9 +49,9 @@ class Recorder(Hook):
 
     name = "recorder"
 
-    def __init__(self, journal: Journal, every: int) -> None:
-        """Write a line to `journal` every so many steps."""
-        self.journal, self.every = journal, every
+    def __init__(self, journal: Journal, every: int, alarms: Alarms | None = None) -> None:
+        """Write a line to `journal` every so many steps, and show it to `alarms`, which may end the run."""
+        self.journal, self.every, self.alarms = journal, every, alarms
         self._sums: dict[str, torch.Tensor] = {}
         self._steps, self._images = 0, 0
         self._first: float | None = None
@@ -78,11 +79,14 @@ class Recorder(Hook):
             "first": self._first,
             "recent": list(self._recent),
             "told": self._told,
+            "held": list(self.alarms.held) if self.alarms else [],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._sums, self._steps = dict(state["sums"]), state["steps"]
         self._first, self._recent, self._told = state["first"], list(state["recent"]), state["told"]
+        if self.alarms and state.get("held"):
+            self.alarms.held = list(state["held"])
 
     def _write(self, training: Training) -> None:
         means = {name: float(training.device.mean(value / self._steps)) for name, value in self._sums.items()}
@@ -98,6 +102,8 @@ class Recorder(Hook):
         }
         self.journal.line("step", line)
         self._look(training, means["loss"])
+        if self.alarms:
+            self.alarms.look(training.step, means, self._steps)
         self._sums, self._steps = {}, 0
         self._mark(training)
 

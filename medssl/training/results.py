@@ -114,6 +114,8 @@ def write_samples(run: Path, training: Training, store: Store, selection: Select
         chance = Chance([key("sample", name) for name in batch.content])
         pictures["masked"], pictures["reconstruction"] = task.module.reconstruct(original, chance)
     else:
+        loader: Any = training.loader
+        batch = loader.with_partners(batch, rows, 0)
         views = make_views(batch, task.module.wish, task.modality, task.seed, 0, target)
         pictures |= {f"view_{i}": view for i, view in enumerate(views[:2])}
     kept = {name: value.detach().float().cpu().contiguous() for name, value in pictures.items()}

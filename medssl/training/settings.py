@@ -51,7 +51,11 @@ class TrainSettings(Settings):
     final_weight_decay: float | None = Field(
         default=None, gt=0, description="what weight_decay becomes along a half cosine; none means it stays"
     )
-    betas: tuple[_Share, _Share] = Field(default=(0.9, 0.95), description="AdamW's running averages")
+    optimizer: Literal["adamw", "sgd", "lars", "lamb"] = Field(
+        default="adamw", description="lars and lamb are for batches of some 1,000 images and more"
+    )
+    betas: tuple[_Share, _Share] = Field(default=(0.9, 0.95), description="running averages of adamw and lamb")
+    momentum: _Share = Field(default=0.9, description="of sgd and lars")
     warmup_epochs: float = Field(default=5, ge=0, description="epochs in which the learning rate rises from 0")
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     seed: int = Field(default=0, ge=0, description="everything random follows from it")
@@ -64,6 +68,9 @@ class TrainSettings(Settings):
     )
     checkpoint_minutes: float = Field(default=5, gt=0, description="minutes between checkpoints")
     monitor_epochs: int = Field(default=10, ge=1, description="epochs between looks at kNN, spread and effective rank")
+    stop_when_collapsed: bool = Field(
+        default=True, description="end a run whose features are all alike, or whose loss says so"
+    )
     monitor_images: int = Field(default=1000, ge=10, description="most images that such a look takes")
 
 

@@ -16,7 +16,7 @@ from medssl.data import builtin, keys
 from medssl.data.labels import binary_label
 from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
-from medssl.data.splits import held_out, patient_keys, with_patients_known
+from medssl.data.splits import held_out, known_patient_keys, with_patients_known
 from medssl.data.store import Store
 from medssl.errors import DataError, SettingsError
 from medssl.training.recorder import Progress
@@ -51,6 +51,12 @@ class Source:
     def images(self) -> int:
         """How many images may be trained on, before their pixels were looked at."""
         return int((~self.held).sum())
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether the patient of every image that may be trained on is known, and one of them has two."""
+        patients = known_patient_keys(self.manifest.table[~self.held])
+        return all(patient is not None for patient in patients) and len(set(patients)) < len(patients)
 
 
 def open_source(data: DataSettings, modality: str, progress: Progress | None = None) -> Source:
@@ -137,7 +143,7 @@ def _held(usable: Manifest, share: float) -> np.ndarray:
     given = (table["split"] == "test").fillna(False).to_numpy(dtype=bool)
     unknown = table["patient_id"].isna().to_numpy(dtype=bool)
     if given.any():
-        keys = _keys(table)
+        keys = known_patient_keys(table)
         return given | (np.isin(keys, keys[given]) & ~unknown)
     if unknown.any():
         first = ", ".join(table.loc[unknown, "path"].astype(str).iloc[:3])
@@ -147,14 +153,6 @@ def _held(usable: Manifest, share: float) -> np.ndarray:
             fix="Scan with a label table that has patient_id, or train on all images with --set data.holdout=0",
         )
     return held_out(usable, share)
-
-
-def _keys(table: pd.DataFrame) -> np.ndarray:
-    """Return patient keys, None where the patient is unknown."""
-    known = table["patient_id"].notna().to_numpy(dtype=bool)
-    keys = np.full(len(table), None, dtype=object)
-    keys[known] = patient_keys(table[known])
-    return keys
 
 
 def _labels(manifest: Manifest, label: str | None, data: DataSettings) -> tuple[np.ndarray, str | None]:
@@ -227,7 +225,7 @@ def select(source: Source, index: pd.DataFrame) -> Selection:
     return Selection(
         rows,
         index["sample_id"].to_numpy(dtype=object)[rows],
-        _keys(index)[rows],
+        known_patient_keys(index)[rows],
         hashes[rows],
         known["label"].to_numpy(dtype=float)[rows],
         tuple(remarks),

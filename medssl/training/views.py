@@ -5,7 +5,7 @@ interruption nor the other samples of a batch change what a sample is shown. The
 can be logged, and `apply_views` makes the same views from them again.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -48,6 +48,7 @@ _LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0}
 _CACHED_PIXELS = 2**20  # 4 MB of float32 for each intermediate image
 
 ViewParameters = dict[str, Any]
+_Shown = TypeVar("_Shown", Batch, torch.Tensor)
 
 
 def make_views(
@@ -74,32 +75,40 @@ def make_views(
     Raises:
         SettingsError: The modality has no recipe of a strength asked for.
     """
-    return apply_views(batch.image, sample_views(batch, wish, modality, seed, epoch), device)
+    partner = None if batch.partner is None else batch.partner.image
+    return apply_views(batch.image, sample_views(batch, wish, modality, seed, epoch), device, partner)
 
 
 def sample_views(batch: Batch, wish: list[ViewWish], modality: Modality, seed: int, epoch: int) -> list[ViewParameters]:
     """Draw the parameters of every view of a batch: what `make_views` applies.
 
     Crop boxes stay where the store found more than padding and air (`Batch.occupied`), so that a volume of few slices
-    is not shown by its empty ends.
+    is not shown by its empty ends. Where the batch has partners, every other view is of them, with parameters that
+    still follow from the image itself: two images with one partner get different views of it.
 
     Returns:
         A view: `strength`, `size` (None: as stored) and, under the name of each operation, its parameters, (B, ...)
         float64 tensors.
     """
     spatial_dims = batch.image.ndim - 2
-    occupied = None if batch.occupied is None else batch.occupied.numpy()
     wishes = [one for one in wish for _ in range(one.count)]
     views = []
     for number, one in enumerate(wishes):
         recipe = _recipe(modality, one)
         chance = Chance([key(seed, epoch, content, "view", number) for content in batch.content])
         view: ViewParameters = {"strength": one.strength, "size": one.size}
-        view["geometry"] = geometry.sample(chance.spawn("geometry"), recipe.geometry, spatial_dims, occupied)
+        occupied = _shown(number, batch, batch.partner).occupied
+        inside = None if occupied is None else occupied.numpy()
+        view["geometry"] = geometry.sample(chance.spawn("geometry"), recipe.geometry, spatial_dims, inside)
         for name, operation in _ON_VALUES.items():
             view[name] = operation.sample(chance.spawn(name), getattr(recipe, name), spatial_dims)
         views.append(view)
     return views
+
+
+def _shown(number: int, own: _Shown, partner: _Shown | None) -> _Shown:
+    """Return what a view is of: its own image, or every other time the partner's where there is one."""
+    return own if partner is None or number % 2 == 0 else partner
 
 
 def _recipe(modality: Modality, wish: ViewWish) -> ViewRecipe:
@@ -111,7 +120,10 @@ def _recipe(modality: Modality, wish: ViewWish) -> ViewRecipe:
 
 
 def apply_views(
-    images: torch.Tensor, views: list[ViewParameters], device: torch.device | str = "cpu"
+    images: torch.Tensor,
+    views: list[ViewParameters],
+    device: torch.device | str = "cpu",
+    partners: torch.Tensor | None = None,
 ) -> list[torch.Tensor]:
     """Return the views that the parameters describe, (B, C, *size) float32 each; nothing is drawn here.
 
@@ -119,8 +131,10 @@ def apply_views(
         images: Stored images (B, C, *spatial), uint8 or uint16.
         views: As `sample_views` draws them.
         device: Where the views are made and left.
+        partners: Stored images of the same shape that every other view is of; None for all of `images`.
     """
-    return [_one_view(images, view, torch.device(device)) for view in views]
+    target = torch.device(device)
+    return [_one_view(_shown(number, images, partners), view, target) for number, view in enumerate(views)]
 
 
 def _one_view(images: torch.Tensor, view: ViewParameters, device: torch.device) -> torch.Tensor:

@@ -16,12 +16,12 @@ PAIRS = [(m, f) for m in methods.names() for f in FAMILIES if methods.supports(m
 REFUSED = [(m, f) for m in methods.names() for f in FAMILIES if not methods.supports(m, f)]
 
 
-def make(method, family, spatial_dims):
+def make(method, family, spatial_dims, settings=None):
     torch.manual_seed(0)
     name = next(iter(discovery.load("backbones", family).VARIANTS))
     sizes = {"spatial_dims": spatial_dims, "image_size": SIZES[spatial_dims]}
     backbone = backbones.build(name, in_channels=1, **sizes)
-    return methods.build(method, backbone, LIGHT.get(method))
+    return methods.build(method, backbone, {**LIGHT.get(method, {}), **(settings or {})})
 
 
 def views_of(method, spatial_dims, step=0, count=3):
@@ -107,6 +107,44 @@ def test_resumed_equals_uninterrupted(name, family, tmp_path):
     assert train(resumed, optimizer, 2, range(2, 4)) == losses[2:]
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+WITH_TEACHER = [(m, f) for m, f in PAIRS if "momentum" in discovery.load("methods", m).Settings.model_fields]
+
+
+def copies(method):
+    """Return every momentum copy with what it follows: `teacher_head` with `head`, `target_encoder` with `backbone`."""
+    prefixes = ("teacher_", "target_")
+    names = [name for name, _ in method.named_children() if name.startswith(prefixes)]
+    return [(getattr(method, name), getattr(method, name.partition("_")[2], method.backbone)) for name in names]
+
+
+@pytest.mark.parametrize(("name", "family"), WITH_TEACHER)
+def test_t02_a_teacher_is_whole_when_it_is_evaluated(name, family):
+    """Case T02: a copy of parameters alone leaves the running mean and variance at 0 and 1."""
+    method = make(name, family, 2, {"momentum": 0.0})
+    pairs = copies(method)
+    assert pairs
+    assert (
+        any(teacher is methods.exported(method) for teacher, _ in pairs) or name == "byol"
+    )  # which exports the student
+    # positions are no statistics, and stay
+    first = [{n: b.clone() for n, b in teacher.named_buffers() if "running" in n} for teacher, _ in pairs]
+    assert any(first) == (name == "byol" or any("running" in n for n, _ in method.backbone.named_buffers()))
+    optimizer, noise = optimizer_of(method), torch.Generator().manual_seed(1)
+    for step in range(5):
+        views = [torch.randn(view.shape, generator=noise) * 3 + 5 for view in views_of(method, 2, count=6)]
+        optimizer.zero_grad()
+        method(views, Chance([key(step, sample) for sample in range(6)]))["loss"].backward()
+        optimizer.step()
+        method.after_step(step, 10**6)
+    for (teacher, _), kept in zip(pairs, first, strict=True):
+        assert not [n for n, b in teacher.named_buffers() if n in kept and torch.equal(b, kept[n])]
+    method.eval()
+    view = torch.randn(6, 1, SIZES[2], SIZES[2], generator=noise) * 3 + 5
+    teacher, student = next((t, s) for t, s in pairs if s is method.backbone)
+    theirs, ours = teacher(view).pooled, student(view).pooled
+    assert (theirs - ours).norm() < 0.1 * ours.norm()
 
 
 @pytest.mark.parametrize(("name", "family"), REFUSED)

@@ -5,6 +5,7 @@ from torch import nn
 
 from medssl.backbones.parts.features import Features
 from medssl.batch import Batch
+from medssl.errors import MedsslError
 from medssl.training import monitors
 from medssl.training.device import open_device
 from medssl.training.loop import Plan, Training
@@ -89,12 +90,13 @@ def test_at_most_so_many_are_looked_at_labelled_patients_first():
     assert set(content[chosen]) == set(content[::-1][again])
 
 
-def run(regression, blobs, task_change, steps=10):
+def run(regression, blobs, task_change, steps=10, **options):
     labels, patients, images = two_clouds()
     backbone = Look()
     backbone.eval()
     lines = []
-    monitor = Monitor(Journal(None, lambda k, v: lines.append((k, v))), watched(labels, patients, images), backbone, 5)
+    journal = Journal(None, lambda k, v: lines.append((k, v)))
+    monitor = Monitor(journal, watched(labels, patients, images), backbone, 5, **options)
     regression.after_step = lambda step, total: task_change(backbone, step)
     Training(regression, blobs, Plan(steps, 0.01), open_device("cpu"), [monitor]).run()
     return monitor, lines
@@ -109,14 +111,27 @@ def test_it_looks_before_training_then_every_so_often_and_remembers_the_best(reg
     assert (other.best_step, other.best) == (monitor.best_step, monitor.best)
 
 
-def test_a_collapse_is_said_once(regression, blobs):
-    def collapse(backbone, step):
-        with torch.no_grad():
-            backbone.norm.running_mean.fill_(1e6)
+def collapse(backbone, step):
+    with torch.no_grad():
+        backbone.norm.running_mean.fill_(1e6)
 
-    _, lines = run(regression, blobs, collapse, steps=15)
+
+def test_a_collapse_is_said_once_and_a_second_look_ends_the_run(regression, blobs):
+    _, lines = run(regression, blobs, collapse, steps=15, stops=False)
     said = [values["text"] for kind, values in lines if kind == "remark"]
     assert len([text for text in said if "collapsed" in text]) == 1
+    with pytest.raises(MedsslError, match=r"spread .*, effective rank 1\..*two looks .* step 10.*learning_rate"):
+        run(regression, blobs, collapse, steps=15)
+
+
+def test_features_that_recover_go_on(regression, blobs):
+    def at_times(backbone, step):
+        with torch.no_grad():
+            backbone.norm.running_mean.fill_(1e6 if step in (4, 14) else 0)
+
+    _, lines = run(regression, blobs, at_times, steps=20)
+    assert max(values["step"] for kind, values in lines if kind == "monitor") == 20
+    assert len([values for _, values in lines if "features have collapsed" in str(values)]) == 2
 
 
 def test_a_run_that_never_beats_its_beginning_says_so(regression, blobs):

@@ -1,7 +1,8 @@
 import pytest
 
 from medssl.errors import SettingsError
-from medssl.methods import mae
+from medssl.methods import dino, mae
+from medssl.methods.parts.amount import Amount, fitting_momentum
 from medssl.modalities import oct as oct_modality
 from medssl.settings import Choice, flat, nested
 from medssl.training.presets import Machine, chosen_by, resolve
@@ -123,3 +124,74 @@ def test_what_a_file_of_values_recommends_has_to_exist(name, word):
     user |= chosen_by({"modality": "mine", "own_modality": values}, "set by you")
     with pytest.raises(SettingsError, match=f"Did you mean '{word}'"):
         resolve(user, CPU, 800)
+
+
+def test_positives_of_a_patient_are_recommended_where_patients_are_known():
+    user = chosen_by({"modality": "dermatology", "method": "simclr"}, "set by you")
+    known, unknown = (
+        resolve(user, CPU, 800, patients_known=known).choices["simclr.positives"] for known in (True, False)
+    )
+    assert (known.value, unknown.value) == ("patient", "image")
+    assert "MICLe" in known.source
+    mine = user | chosen_by({"simclr": {"positives": "image"}}, "set by you")
+    assert resolve(mine, CPU, 800, patients_known=True).settings.group("simclr")["positives"] == "image"
+
+
+def test_another_optimizer_gets_its_own_learning_rate_and_decay():
+    def choices(method, optimizer, **more):
+        return resolve(asked(method=method, train={"optimizer": optimizer, **more}), CPU, 800).choices
+
+    lars = choices("byol", "lars")
+    assert lars["train.base_learning_rate"] == (0.2, "the paper, for LARS")
+    assert lars["train.weight_decay"].value == 1.5e-6
+    assert choices("dino", "sgd")["train.final_weight_decay"].value is None
+    assert choices("mae", "lamb")["train.base_learning_rate"].value == 6.25e-4
+    assert choices("mae", "lars", base_learning_rate=1.0)["train.base_learning_rate"].value == 1.0
+    assert "peak" in choices("mae", "adamw")["train.base_learning_rate"].source
+    with pytest.raises(SettingsError, match=r"train\.optimizer"):
+        choices("mae", "adam")
+
+
+def test_a_momentum_remembers_the_papers_images_but_not_more_than_a_share_of_the_run():
+    large = fitting_momentum(Amount(1_000_000, 512, 100, 195_000), 0.996, 1024)
+    assert large.value == pytest.approx(0.996**0.5, abs=1e-6)
+    assert fitting_momentum(Amount(1_000_000, 4096, 100, 195_000), 0.996, 1024).value == pytest.approx(
+        0.996**4, abs=1e-6
+    )
+    short = fitting_momentum(Amount(600, 64, 40, 400), 0.996, 1024)
+    assert 1 / (1 - short.value) == pytest.approx(20)
+    assert "5 % of 400 steps" in short.source
+    assert fitting_momentum(Amount(60, 8, 4, 30), 0.996, 1024).value == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("images", "prototypes"), [(20, 64), (600, 128), (5000, 1024), (100_000, 16_384), (9**9, 65_536)]
+)
+def test_few_images_get_few_prototypes(images, prototypes):
+    choice = dino.fitted(Amount(images, 64, 10, 1000))["dino.prototypes"]
+    assert choice.value == prototypes
+    assert str(images) in choice.source
+
+
+@pytest.mark.parametrize("method", ["byol", "dino", "ijepa"])
+def test_images_and_device_decide_momentum_and_what_the_method_derives(method):
+    def choice(machine, images, **train):
+        return resolve(asked(method=method, train=train), machine, images, flops=1e8).choices
+
+    small, large = choice(CPU, 800), choice(GPU, 200_000)
+    assert small[f"{method}.momentum"].value < large[f"{method}.momentum"].value
+    assert "arXiv 2307.13813" in large[f"{method}.momentum"].source
+    halved = choice(GPU, 200_000, batch_size=128)
+    assert halved[f"{method}.momentum"].value > large[f"{method}.momentum"].value
+    plain = resolve(asked(method=method), CPU, 800, preset="none").choices
+    assert plain[f"{method}.momentum"].source == f"default of {method}"
+    mine = resolve(asked(method=method, **{method: {"momentum": 0.5}}), CPU, 800).choices
+    assert mine[f"{method}.momentum"] == (0.5, "set by you")
+
+
+def test_dino_warms_up_for_a_tenth_as_its_paper_and_others_for_a_twentieth():
+    shares = {
+        m: resolve(asked(method=m, train={"epochs": 100}), CPU, 800).settings.train.warmup_epochs
+        for m in ("dino", "byol")
+    }
+    assert shares == {"dino": 10, "byol": 5}

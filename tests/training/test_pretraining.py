@@ -20,14 +20,15 @@ import torch
 from PIL import Image
 
 import medssl
-from medssl import files
+from medssl import discovery, files, methods
 from medssl.api import pretrain
 from medssl.backbones.weights import load_backbone
 from medssl.data.manifest import Manifest
 from medssl.data.splits import held_out
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError
 from medssl.settings import flat, merged
-from medssl.training import checkpoint, device, pretraining
+from medssl.training import checkpoint, collapse, device, pretraining
+from medssl.training.loop import Training
 from medssl.training.presets import chosen_by
 from medssl.training.recorder import WALL_CLOCK
 
@@ -232,6 +233,70 @@ def test_a_rest_of_one_and_fewer_images_than_a_batch_still_train(manifest_of, sm
     assert np.isfinite([line["loss"] for line in lines(run.folder, "step")]).all()
 
 
+@pytest.mark.parametrize("method", ["simclr", "byol", "dino"])
+def test_pairs_of_a_patient_are_trained_on_and_resume_alike(manifest, small, tmp_path, method):
+    del small["mae"]
+    settings = merged(small, {method: {"positives": "patient"}, "data": {"holdout": 0.3}})
+    with one_thread():
+        whole = pretrain("oct", method, data=manifest, settings=settings, out=tmp_path / "whole").folder
+        with pytest.raises(StoppedError):
+            pretrain("oct", method, data=manifest, settings=settings, out=tmp_path / "run", progress=stopping_at(3))
+        pretrain("oct", method, data=manifest, settings=settings, out=tmp_path / "run", resume=True)
+        alone = merged(settings, {method: {"positives": "image"}})
+        other = pretrain("oct", method, data=manifest, settings=alone, out=tmp_path / "other").folder
+    assert same_training(whole, tmp_path / "run")
+    assert not same_training(whole, other)
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars", "lamb"])
+def test_other_optimizers_train_and_resume_alike(manifest, small, tmp_path, name):
+    settings = merged(small, {"train": {"optimizer": name}})
+    with one_thread():
+        whole = pretrain("oct", "mae", data=manifest, settings=settings, out=tmp_path / "whole").folder
+        with pytest.raises(StoppedError):
+            pretrain("oct", "mae", data=manifest, settings=settings, out=tmp_path / "run", progress=stopping_at(5))
+        pretrain("oct", "mae", data=manifest, settings=settings, out=tmp_path / "run", resume=True)
+    assert same_training(whole, tmp_path / "run")
+    groups = final_state(whole)["optimizer"]["param_groups"]
+    assert sorted((group["adapt"], group["weight_decay"] > 0) for group in groups) == [(False, False), (True, True)]
+
+
+def test_a_collapse_ends_the_run_unless_it_may_go_on(manifest, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(collapse, "LEAST", 5)
+    flat = dict.fromkeys(("teacher_temperature", "teacher_temperature_start", "student_temperature"), 90.0)
+    del small["mae"]
+    settings = merged(small, {"dino": {**flat, "prototypes": 16}, "train": {"warmup_epochs": 0, "epochs": 3}})
+    with pytest.raises(MedsslError, match=r"'loss' .*\(ln K\).*train\.stop_when_collapsed=false"):
+        pretrain("oct", "dino", data=manifest, settings=settings, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "backbone").exists()
+    going_on = merged(settings, {"train": {"stop_when_collapsed": False}})
+    run = pretrain("oct", "dino", data=manifest, settings=going_on, out=tmp_path / "on")
+    assert lines(run.folder, "step")[-1]["step"] == 18
+
+
+def test_images_without_partner_are_told_and_unknown_patients_end_in_a_sentence(manifest_of, small, tmp_path):
+    del small["mae"]
+    data = manifest_of(tmp_path / "odd", 9)
+    settings = merged(small, {"simclr": {"positives": "patient"}})
+    told = []
+    pretrain(
+        "oct", "simclr", data=data, settings=settings, out=tmp_path / "run", progress=lambda *one: told.append(one)
+    )
+    assert any("1 of 9 images have no partner" in str(values) for kind, values in told if kind == "remark")
+    table = Manifest.load(data)
+    table.with_table(table.table.assign(patient_id=None)).save(tmp_path / "unknown.parquet")
+    one = pd.Series(["p"] * 9, dtype=table.table["patient_id"].dtype)
+    table.with_table(table.table.assign(patient_id=one)).save(tmp_path / "one.parquet")
+    for name, said in (
+        ("unknown", "none of the 9 images has a patient_id"),
+        ("one", "All 9 images are of one patient"),
+    ):
+        path = tmp_path / f"{name}.parquet"
+        with pytest.raises(DataError, match=f"(?s){said}.*positives=image"):
+            pretrain("oct", "simclr", data=path, settings=settings, out=tmp_path / name)
+        assert not (tmp_path / name).exists()
+
+
 def test_images_with_the_pixels_of_a_test_image_are_left_out(manifest_of, small, tmp_path):
     data = manifest_of(tmp_path / "copies", 24)
     table = Manifest.load(data).usable()
@@ -371,6 +436,47 @@ def test_two_processes_see_the_same_images_and_views_and_resume_alike(whole, ima
     assert [line["step"] for line in lines(tmp_path / "run", "step")] == [4, 8, 12, 15]
     one, two = final_state(run)["module"], final_state(tmp_path / "run")["module"]
     assert all(torch.allclose(one[name], two[name], atol=0.05) for name in one)
+
+
+@pytest.mark.parametrize("method", ["byol", "dino", "ijepa"])
+def test_t04_the_teacher_goes_on_where_it_was(manifest_of, small, tmp_path, monkeypatch, method):
+    """Case T04: 10 + 10 steps are 20; neither the averaged weights nor the step of their momentum starts anew."""
+    module, momenta, loaded = discovery.load("methods", method), [], []
+    follow, restore = module.follow, Training.restore
+
+    def noted(teacher, student, momentum):
+        momenta.append(momentum)
+        follow(teacher, student, momentum)
+
+    def looked_at(training, state):
+        restore(training, state)
+        teacher, student = methods.exported(training.task.module), training.task.module.backbone
+        teacher = training.task.module.target_backbone if method == "byol" else teacher
+        pairs = zip(teacher.parameters(), student.parameters(), strict=True)
+        loaded.append((training.step, [torch.equal(a, b) for a, b in pairs if b.requires_grad]))
+
+    monkeypatch.setattr(module, "follow", noted)
+    monkeypatch.setattr(Training, "restore", looked_at)
+    data = manifest_of(tmp_path / "images", 20)
+    del small["mae"]
+    prototypes = {"dino": {"prototypes": 32}} if method == "dino" else {}
+    settings = merged(small, prototypes, {"train": {"epochs": 4, "monitor_epochs": 4}, "vit": {"patch_size": 2}})
+    with one_thread():
+        whole = pretrain("oct", method, data=data, settings=settings, out=tmp_path / "whole").folder
+        uninterrupted = list(momenta)
+        momenta.clear()
+        with pytest.raises(StoppedError, match="after step 10 of 20"):
+            pretrain("oct", method, data=data, settings=settings, out=tmp_path / "run", progress=stopping_at(10))
+        pretrain("oct", method, data=data, settings=settings, out=tmp_path / "run", resume=True)
+    assert momenta == uninterrupted
+    assert len(set(uninterrupted)) == 20
+    ((step, equals),) = loaded
+    assert step == 10
+    assert not any(equals)
+    assert same_training(whole, tmp_path / "run")
+    state = final_state(whole)
+    assert method != "dino" or state["module"]["centre"].abs().min() > 0
+    assert state["optimizer"]["state"]
 
 
 def test_kill_9_loses_at_most_the_work_since_the_last_checkpoint(whole, images23, told, tmp_path):

@@ -1,5 +1,6 @@
 """Views: f(seed, epoch, content, view), replayable, aligned with masks, the same however the work is cut."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -257,3 +258,32 @@ def test_the_loader_tells_what_is_occupied_from_the_store() -> None:
     seen = Loader(store, np.arange(4), 4, seed=0).batch(0)
     for name, ends in zip(seen.sample_id, seen.occupied):
         assert ends.tolist() == [[-0.1 * int(name[1:]), 1.0], [-1.0, 0.2]]
+
+
+def test_every_other_view_is_of_the_partner_and_all_are_drawn_from_the_image_itself() -> None:
+    seen = batch()
+    order = [1, 0, 3, 2, 4, 5]
+    other = dataclasses.replace(seen, image=seen.image[order], content=[seen.content[k] for k in order])
+    paired = dataclasses.replace(seen, partner=other)
+    wish = [ViewWish(2, "strong", None), ViewWish(2, "strong", 16)]
+    own, mixed = (make_views(one, wish, oct.MODALITY, 0, 0) for one in (seen, paired))
+    drawn = sample_views(seen, wish, oct.MODALITY, 0, 0)
+    of_partner = apply_views(other.image, drawn)
+    for number, (alone, both, partner) in enumerate(zip(own, mixed, of_partner, strict=True)):
+        assert torch.equal(both, partner if number % 2 else alone)
+        assert torch.equal(alone[4:], both[4:])  # these pair with themselves
+        assert torch.equal(alone, both) == (number % 2 == 0)
+
+
+def test_crops_of_a_partner_stay_where_the_partner_is_occupied() -> None:
+    seen = batch()
+    left, right = (torch.tensor([[[-1.0, 1.0], ends]] * 6) for ends in ([-1.0, 0.0], [0.0, 1.0]))
+    paired = dataclasses.replace(seen, occupied=left, partner=dataclasses.replace(seen, occupied=right))
+    swapped = dataclasses.replace(paired.partner, partner=dataclasses.replace(seen, occupied=left))
+    first, second = (sample_views(one, TWO_STRONG, oct.MODALITY, 0, 0) for one in (paired, swapped))
+    alone = sample_views(dataclasses.replace(seen, occupied=right), TWO_STRONG, oct.MODALITY, 0, 0)
+    for name, value in alone[1]["geometry"].items():
+        assert torch.equal(first[1]["geometry"][name], value)
+    assert any(
+        not torch.equal(first[1]["geometry"][name], second[1]["geometry"][name]) for name in first[1]["geometry"]
+    )

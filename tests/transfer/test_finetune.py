@@ -47,9 +47,9 @@ def test_lower_layers_learn_more_slowly():
 
 def test_weight_decay_survives_the_split_by_layer():
     classifier = Classifier(fresh(0))
-    whole = {id(p): g["weight_decay"] for g in parameter_groups(classifier, 0.1) for p in g["params"]}
+    whole = {id(p): (g["weight_decay"], g["adapt"]) for g in parameter_groups(classifier, 0.1) for p in g["params"]}
     split = by_layer(classifier.backbone, parameter_groups(classifier, 0.1), 0.5)
-    assert {id(p): g["weight_decay"] for g in split for p in g["params"]} == whole
+    assert {id(p): (g["weight_decay"], g["adapt"]) for g in split for p in g["params"]} == whole
 
 
 def test_the_average_follows_its_formula():
