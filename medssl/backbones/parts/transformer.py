@@ -107,10 +107,6 @@ class Block(nn.Module):
         """Return what each token attends to in this block, rows that sum to 1: (B, N, D) -> (B, heads, N, N)."""
         return self.attn.maps(self.norm1(x))
 
-    def attention_maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what each token attends to in this block, rows that sum to 1: (B, N, D) -> (B, heads, N, N)."""
-        return self.attn.maps(self.norm1(x))
-
 
 def initialise(module: nn.Module) -> None:
     """Set linear layers to Xavier-uniform weights and zero biases, as the code of MAE does; use with `apply`."""
