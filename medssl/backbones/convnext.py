@@ -56,7 +56,7 @@ class Settings(_Settings):
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each place: (B, C, *spatial) -> (B, C, *spatial)."""
+    """Layer norm over the channels of each place, or of one vector an image: (B, C, *spatial) -> (B, C, *spatial)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
@@ -114,12 +114,19 @@ class Backbone(Staged):
             Stage(spatial_dims, pair, [next(rates) for _ in range(layers)], settings.layer_scale)
             for pair, layers in zip(zip((widths[0], *widths), widths, strict=False), settings.layers, strict=True)
         )
-        self.norm = nn.LayerNorm(self.width, eps=1e-6)
+        self.norm = ChannelNorm(self.width, eps=1e-6)
         self.apply(_initialise)
         channels_last(self)
 
     def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return what the four stages give, the finest first: (B, C, *spatial) -> (B, D_s, *spatial / stride_s)."""
+        """Return what the four stages give, the finest first; the places of the last one are normalised.
+
+        (B, C, *spatial) -> (B, D_s, *spatial / stride_s).
+        """
+        maps = self._maps(x)
+        return [*maps[:-1], self.norm(maps[-1])]
+
+    def _maps(self, x: torch.Tensor) -> list[torch.Tensor]:
         maps = [self.stem(x)]
         for stage in self.body:
             maps.append(stage(maps[-1]))
@@ -128,10 +135,11 @@ class Backbone(Staged):
     def forward(self, x: torch.Tensor) -> Features:
         """Return the features of images: (B, C, *spatial) -> (B, D) and (B, D, *spatial / 32).
 
-        The mean over places is normalised, the places are not, as the authors have it.
+        The pooled feature is the mean over places, normalised afterwards as the authors have it; each place of the
+        grid is normalised by itself.
         """
-        pooled, grid = super().forward(x)
-        return Features(self.norm(pooled), grid)
+        grid = self._maps(x)[-1]
+        return Features(self.norm(grid.flatten(2).mean(dim=2)), self.norm(grid))
 
     def layer_index(self, name: str) -> int:
         """Return the depth of a parameter: 0 the stem, 1 to 4 the stages, 5 the last norm and a head."""

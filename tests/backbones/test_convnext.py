@@ -47,9 +47,10 @@ def test_forward_equals_transformers(tmp_path):
         expected = theirs(x, output_hidden_states=True)
         pooled, grid = ours(x)
         maps = ours.stages(x)
-    torch.testing.assert_close(grid, expected.last_hidden_state, atol=1e-5, rtol=1e-5)
+    last = theirs.layernorm(expected.last_hidden_state.movedim(1, -1)).movedim(-1, 1)
+    torch.testing.assert_close(grid, last, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(pooled, expected.pooler_output, atol=1e-5, rtol=1e-5)
-    for mine, hidden in zip(maps, expected.hidden_states[1:], strict=True):
+    for mine, hidden in zip(maps, (*expected.hidden_states[1:-1], last), strict=True):
         torch.testing.assert_close(mine, hidden, atol=1e-5, rtol=1e-5)
 
 

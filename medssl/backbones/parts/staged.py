@@ -71,8 +71,14 @@ def need_places(backbone: Staged, fewer: str | None = None) -> None:
 
 
 def channels_last(backbone: nn.Module) -> None:
-    """Lay the weights of a 2D backbone out with channels last, which is faster on CPUs and what GPUs want."""
-    if backbone.spatial_dims == 2:
+    """Lay the weights of a 2D backbone out with channels last, which is faster on CPUs and what GPUs want.
+
+    Not where a strided 1 x 1 convolution sees fewer than 16 channels: its backward pass with channels last is a
+    segmentation fault of oneDNN in torch 2.13.
+    """
+    convolutions = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+    fragile = any(c.kernel_size == (1, 1) and c.stride != (1, 1) and c.in_channels < 16 for c in convolutions)
+    if backbone.spatial_dims == 2 and not fragile:
         backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
