@@ -210,7 +210,9 @@ class Ablation:
             self._pretrain(cell, progress)
             scores = validate(self._folder(cell), self._manifest(), self.label, open_device(device).target)
             result = {**place, **vars(scores)}
-        except (StoppedError, StorageError, SettingsError):
+        except StoppedError as error:
+            raise StoppedError(error.what, where=error.where, fix=f"Go on with: --resume -o {self.out}") from error
+        except (StorageError, SettingsError):
             raise
         except MedsslError as error:  # a training that diverges is a result of its settings
             result = {**place, "failed": error.what}

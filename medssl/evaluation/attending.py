@@ -101,7 +101,7 @@ def open_looker(run: Path, *, checkpoint: str = "last", query: str = "pooled", s
     backbone: Any = load_backbone(opened.backbone)
     if not hasattr(backbone, "attention_maps"):
         raise SettingsError(
-            f"The backbone '{backbone.name}' of this run has no attention that could be shown: it is no transformer",
+            f"The backbone '{backbone.name}' of this run has no attention maps of the whole image: only a ViT has",
             where=run,
             fix="Give a run of a ViT, such as --backbone vit_small",
         )

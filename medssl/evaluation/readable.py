@@ -41,7 +41,7 @@ class Reading(NamedTuple):
 def read_out(features: np.ndarray, words: np.ndarray, patients: np.ndarray, others: np.ndarray) -> Reading:
     """Return how well a word can be told from the 20 nearest neighbours that may vote.
 
-    Every class is scored against the rest by `medssl.metrics.knn`, with intervals from resampled patients.
+    Every class is scored against the rest by `medssl.metrics.knn.class_scores`, with intervals from resampled patients.
 
     Args:
         features: (N, D).
@@ -63,7 +63,7 @@ def read_out(features: np.ndarray, words: np.ndarray, patients: np.ndarray, othe
     labels = codes[:, None] == np.arange(len(classes))  # (n, K)
     groups = told["other"].to_numpy(dtype=object)
     rows = features[told["row"].to_numpy()]
-    scores = np.stack([knn.scores(rows, column.astype(float), groups) for column in labels.T], axis=1)
+    scores = knn.class_scores(rows, labels, groups)
     if not np.isfinite(scores).all():
         why = "all images have nearly the same features: they have collapsed"
         return Reading(_NONE, _NONE, _NONE, _NONE, len(classes), len(told), why)

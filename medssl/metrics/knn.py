@@ -42,13 +42,34 @@ def scores(
     Raises:
         DataError: A group is missing.
     """
+    return class_scores(features, np.asarray(labels, dtype=np.float64)[:, None], groups, k, temperature)[:, 0]
+
+
+def class_scores(
+    features: np.ndarray, labels: np.ndarray, groups: np.ndarray, k: int = 20, temperature: float = 0.07
+) -> np.ndarray:
+    """Return what `scores` returns for each of several labels, whose neighbours are looked for once.
+
+    Args:
+        features: (N, D).
+        labels: (N, K), 0 or 1; a sample with an unknown one does not vote.
+        groups: (N,) patient keys, none of them missing.
+        k: Number of neighbours.
+        temperature: Positive.
+
+    Returns:
+        (N, K).
+
+    Raises:
+        DataError: A group is missing.
+    """
     features, labels = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     codes = _codes(groups)
     if features.size == 0 or not np.isfinite(features).all():
-        return np.full(len(features), np.nan)
+        return np.full(labels.shape, np.nan)
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(float).tiny)
-    voters = np.flatnonzero(np.isfinite(labels))
-    result = np.empty(len(features))
+    voters = np.flatnonzero(np.isfinite(labels).all(axis=1))
+    result = np.empty(labels.shape)
     for start in range(0, len(features), _ROWS):
         rows = slice(start, start + _ROWS)
         similarity = unit[rows] @ unit[voters].T
@@ -66,9 +87,9 @@ def _codes(groups: np.ndarray) -> np.ndarray:
 
 
 def _votes(similarity: np.ndarray, labels: np.ndarray, k: int, temperature: float) -> np.ndarray:
-    """Return the weighted share of positive votes, (rows, voters) -> (rows,); -inf marks who may not vote."""
+    """Return the weighted share of positive votes, (rows, voters) -> (rows, K); -inf marks who may not vote."""
     if similarity.shape[1] == 0:
-        return np.full(len(similarity), np.nan)
+        return np.full((len(similarity), labels.shape[1]), np.nan)
     k = min(k, similarity.shape[1])
     kth = -np.partition(-similarity, k - 1, axis=1)[:, k - 1 : k]
     allowed = np.isfinite(similarity)
@@ -78,4 +99,4 @@ def _votes(similarity: np.ndarray, labels: np.ndarray, k: int, temperature: floa
     power = np.where(allowed & (similarity >= kth) & known, similarity - np.where(known, nearest, 0.0), -np.inf)
     weights = np.exp(power / temperature)
     with np.errstate(invalid="ignore"):
-        return (weights @ labels) / weights.sum(axis=1)
+        return (weights @ labels) / weights.sum(axis=1, keepdims=True)

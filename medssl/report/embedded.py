@@ -123,13 +123,15 @@ def _maps(features: np.ndarray, colours: Sequence[Coloured], asked: Asked, tell:
 def coloured(images: Images) -> list[Coloured]:
     """Return what dots are coloured by: the labels, the site and the device, with the words of each image.
 
-    Where devices part the images as sites do, one of them is enough.
+    Where devices are unknown, or part the images as sites do, sites are enough.
     """
     table = images.table
     labels = [Coloured(name, "label", _words(table[name])) for name in images.labels]
     site = Coloured("site", "site", _words(table["site"]))
     named = pd.Series(device_names(table), dtype=object)
     device = Coloured("device", "device", _words(named.where(named != "")))
+    if not any(device.words):
+        return [*labels, site]
     if np.array_equal(pd.factorize(site.words)[0], pd.factorize(device.words)[0]):
         return [*labels, site._replace(name="site or device")]
     return [*labels, site, device]
@@ -152,13 +154,13 @@ def _named(images: Images, features: np.ndarray, baseline: str | None, device: t
     return result
 
 
-def _line(name: str, features: np.ndarray, images: Images, colours: Sequence[Coloured]) -> Row:
+def _line(name: str, features: np.ndarray, images: Images, colours: Sequence[Coloured], *, others: bool = True) -> Row:
     """Return a row of the table: each thing read from the features, and each label from other sites alone."""
     rows = slice(None, None, max(1, -(-len(features) // MOST_IMAGES)))
     patients, used = images.patients()[rows], features[rows]
     cells = [(colour, read_out(used, colour.words[rows], patients, patients)) for colour in colours]
     site = next(colour.words for colour in colours if colour.kind == "site")[rows]
-    if len(set(site) - {None}) > 1:
+    if others and len(set(site) - {None}) > 1:
         cells += [
             (
                 colour._replace(name=f"{colour.name}, by images of other sites"),
@@ -177,7 +179,7 @@ def _cell(colour: Coloured, reading: Reading) -> Row:
         "by": colour.name,
         "reading": reading,
         "value": number(reading.auroc) if defined else "undefined",
-        "interval": interval(reading.low, reading.high) if defined else reading.why,
+        "interval": interval(reading.low, reading.high) if defined else "",
         "more": balanced if defined else "",
     }
 
@@ -196,12 +198,8 @@ def headline(line: Row, colours: Sequence[Coloured]) -> str:
 
 
 def _notes(readings: Sequence[Row], images: int) -> list[str]:
-    notes = dict.fromkeys(
-        f"{cell['by']}: {cell['reading'].why}"
-        for line in readings
-        for cell in line["cells"]
-        if cell["reading"].why and np.isfinite(cell["reading"].auroc)
-    )
+    cells = [cell for line in readings for cell in line["cells"]]
+    notes = dict.fromkeys(f"{cell['by']}: {cell['reading'].why}" for cell in cells if cell["reading"].why)
     step = max(1, -(-images // MOST_IMAGES))
     return [*notes, *([f"every {step}th of {images:,} images was used"] if step > 1 else [])]
 
@@ -246,7 +244,7 @@ def over_training(
     for name, values in reversed(of_frames.items()):
         xy = projecting.pca(values[shown])
         frames.insert(0, (name, projecting.aligned(xy, frames[0][1]) if frames else xy))
-    readings = [_line(name, values, images, colours) for name, values in of_frames.items()]
+    readings = [_line(name, values, images, colours, others=False) for name, values in of_frames.items()]
     return [_frames(place, colour, frames, readings, shown) for place, colour in enumerate(colours)]
 
 
@@ -291,8 +289,8 @@ def _tiles(images: Images, features: np.ndarray) -> list[tuple[str, str, str]]:
     return [
         (f"{len(features):,}", "images", ""),
         (f"{known:,}", "patients", f"unknown of {plural(unknown, 'image')}" if unknown else ""),
-        (str(sites), "site" if sites == 1 else "sites", ""),
-        (str(devices), "device" if devices == 1 else "devices", ""),
+        (str(sites or "unknown"), "site" if sites == 1 else "sites", ""),
+        (str(devices or "unknown"), "device" if devices == 1 else "devices", ""),
         (f"{features.shape[1]:,}", "features an image", ""),
     ]
 

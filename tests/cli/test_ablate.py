@@ -69,7 +69,9 @@ def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_p
         return real(*arguments, **named)
 
     monkeypatch.setattr(ablation.api, "pretrain", counted)
-    assert run(*asked(data, out)).exit_code == 75
+    stopped = run(*asked(data, out))
+    assert stopped.exit_code == 75
+    assert f"Go on with: --resume -o {out}." in stopped.stderr
     assert run(*asked(data, out)).exit_code == 74
     other = run(*asked(data, out, "--resume", "--seeds", 2))
     assert other.exit_code == 2

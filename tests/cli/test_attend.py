@@ -74,7 +74,7 @@ def test_a_cnn_says_why_not(here, tmp_path):
     folder = other(here[0], "cnn", backbones.build("resnet18", in_channels=1, image_size=16, overrides=overrides))
     done = run(folder, here[1], "-o", tmp_path / "out")
     assert done.exit_code == 2
-    assert "no attention that could be shown: it is no transformer" in done.stderr
+    assert "'resnet18' of this run has no attention maps of the whole image: only a ViT has" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
