@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from medssl import files
 from medssl.cli.main import build
 from medssl.data import packing
-from medssl.data.manifest import Manifest
 from medssl.data.keys import AS_THEY_ARE
+from medssl.data.manifest import Manifest
 from medssl.data.scan import scan
 
 
