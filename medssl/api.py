@@ -78,6 +78,7 @@ def pretrain(
     *,
     data: str | Path | None = None,
     backbone: str | None = None,
+    purpose: str | None = None,
     preset: str = "auto",
     settings: Mapping[str, Any] | None = None,
     base: str | Path | None = None,
@@ -93,6 +94,7 @@ def pretrain(
         method: Name of a method, such as "mae".
         data: A manifest or a folder of images; None for the built-in synthetic cohort.
         backbone: Name of a variant, such as "vit_small"; chosen by the preset if None.
+        purpose: "classification" or "segmentation": chooses the method, in place of naming one.
         preset: "auto" chooses what is not set for device, memory and amount of data; "none" keeps the defaults.
         settings: Values that win over what is chosen: `{"train": {"epochs": 20}}` or `{"train.epochs": 20}`. They must
             not say otherwise than the other arguments.
@@ -112,11 +114,14 @@ def pretrain(
         StoppedError: A signal asked to stop; the state is saved and `resume` goes on.
     """
     asked = _asked(settings, modality=modality, method=method, backbone=backbone, data=data)
-    request = json.loads(json.dumps({"preset": preset, "base": str(base) if base else None, "settings": asked}))
+    wanted = {"purpose": purpose} if purpose else {}
+    request = json.loads(
+        json.dumps({"preset": preset, "base": str(base) if base else None, "settings": asked, **wanted})
+    )
     folder = _folder_to_resume(out, request) if resume else None
     from medssl.training import runs
 
-    user = _user(asked, base, folder)
+    user = _with_method(_user(asked, base, folder), purpose, resumed=folder is not None)
     if folder is not None and runs.is_finished(folder):
         _finish(folder, progress)
         return Run(folder)
@@ -361,6 +366,20 @@ def _user(asked: dict[str, Any], base: str | Path | None, folder: Path | None) -
     if "modality" in filed and asked.get("modality", filed["modality"].value) != filed["modality"].value:
         filed = {name: choice for name, choice in filed.items() if name.partition(".")[0] != presets.OWN}
     return {**filed, **presets.chosen_by(asked, SET_BY_YOU)}
+
+
+def _with_method(user: dict[str, Choice], purpose: str | None, *, resumed: bool) -> dict[str, Choice]:
+    """Return what is set with the method for that purpose; a run that goes on has its own."""
+    if purpose is None or resumed:
+        return user
+    from medssl.training.purpose import method_for
+
+    if "method" in user:
+        raise SettingsError(
+            f"The method '{user['method'].value}' is set, and a purpose, '{purpose}', would choose one",
+            fix="Leave one of them out",
+        )
+    return {**user, "method": method_for(purpose, user["backbone"].value if "backbone" in user else None)}
 
 
 def _prepared(user: dict[str, Choice], preset: str, progress: Progress | None) -> Prepared:

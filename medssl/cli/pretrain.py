@@ -23,6 +23,9 @@ def command(
         None, "--data", help="Manifest or folder of images. Without it: the built-in synthetic cohort."
     ),
     backbone: str | None = typer.Option(None, "--backbone", help="Such as vit_nano, vit_small, resnet50."),
+    purpose: str | None = typer.Option(
+        None, "--for", help="classification or segmentation: chooses the method, and says why, where none is named."
+    ),
     label: str | None = typer.Option(None, "--label", help="Column that is watched (online kNN), never trained on."),
     positive: list[str] = typer.Option([], "--positive", help="Words of the label that count as positive."),
     negative: list[str] = typer.Option([], "--negative", help="Words of the label that count as negative."),
@@ -56,6 +59,7 @@ def command(
             method,
             data=data,
             backbone=backbone,
+            purpose=purpose,
             preset=preset,
             settings=united(parse_overrides(assignments), flags if flags["data"] else {}),
             base=base,

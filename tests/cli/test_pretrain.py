@@ -116,3 +116,8 @@ def test_a_dry_run_prints_choices_with_sources_and_an_estimate(tmp_path, monkeyp
     ):
         assert words in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_purpose_reaches_the_function(asked):
+    assert invoke("--modality", "oct", "--for", "segmentation").exit_code == 0
+    assert (asked[0]["method"], asked[0]["purpose"]) == (None, "segmentation")

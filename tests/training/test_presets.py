@@ -159,8 +159,8 @@ def test_a_momentum_remembers_the_papers_images_but_not_more_than_a_share_of_the
         0.996**4, abs=1e-6
     )
     short = fitting_momentum(Amount(600, 64, 40, 400), 0.996, 1024)
-    assert 1 / (1 - short.value) == pytest.approx(20)
-    assert "5 % of 400 steps" in short.source
+    assert 1 / (1 - short.value) == pytest.approx(80)
+    assert "20 % of 400 steps" in short.source
     assert fitting_momentum(Amount(60, 8, 4, 30), 0.996, 1024).value == pytest.approx(0.9)
 
 

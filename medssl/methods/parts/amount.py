@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from medssl.settings import Choice
 
-_SHARE = 0.05
+_SHARE = 0.2
 _LEAST = 10
 
 
@@ -28,8 +28,8 @@ def fitting_momentum(amount: Amount, paper: float, paper_batch: int) -> Choice:
     """Return the momentum of a moving average that remembers as many images as the paper's, or less in a short run.
 
     With a batch k times the paper's the momentum is m^k, by the rule of Busbridge et al., "How to scale your EMA", 2023
-    (https://arxiv.org/abs/2307.13813). It remembers 1 / (1 - m) steps: at most a twentieth of the run here, so that the
-    average moves at all, but 10 steps at least. The twentieth is ours and not tuned.
+    (https://arxiv.org/abs/2307.13813). It remembers 1 / (1 - m) steps: at most a fifth of the run here, so that the
+    average moves at all, but 10 steps at least. The fifth is ours and not tuned.
 
     Args:
         amount: What the run sees.
@@ -41,4 +41,4 @@ def fitting_momentum(amount: Amount, paper: float, paper_batch: int) -> Choice:
     rule = f"{paper:g} at a batch of {paper_batch}, scaled to {amount.batch} (arXiv 2307.13813)"
     if scaled <= longest:
         return Choice(round(scaled, 6), rule)
-    return Choice(round(longest, 6), f"a memory of 5 % of {amount.steps} steps; {rule} would be {scaled:.6g}")
+    return Choice(round(longest, 6), f"a memory of 20 % of {amount.steps} steps; {rule} would be {scaled:.6g}")
