@@ -70,6 +70,36 @@ def test_hidden_pixels_matter_to_nothing_but_the_target(family, dims):
 
 
 @EVERY
+def test_every_convolution_and_norm_of_the_backbone_leaves_hidden_places_empty(family, dims):
+    method = spark(family, dims)
+    x = views(method)
+    visible = method._visible(x, method._split(x, Chance([1, 2, 3])))
+    seen = []
+    kinds = (nn.Conv2d, nn.Conv3d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)
+    layers = [layer for layer in method.backbone.modules() if isinstance(layer, kinds)]
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.detach().clone()))
+    method._encode(x, visible)
+    assert len(seen) == len(layers) > 10
+    for output in seen:
+        mask = visible.at(output.shape[2:]).expand_as(output)
+        assert not output[~mask].any()
+        assert output[mask].any()
+
+
+def test_the_norms_of_the_backbone_remember_visible_places_alone():
+    method = spark().double()
+    x = views(method).double()
+    split = method._split(x, Chance([1, 2, 3]))
+    first = method.backbone.conv1(x.masked_fill(pixels_of(method, split, x.shape[2:]), 0)).detach()
+    method._encode(x, method._visible(x, split))
+    mask = ~pixels_of(method, split, x.shape[2:])[:, 0, ::2, ::2]
+    values = first.movedim(1, -1)[mask]
+    torch.testing.assert_close(method.backbone.bn1.running_mean, 0.1 * values.mean(0))
+    torch.testing.assert_close(method.backbone.bn1.running_var, 0.9 + 0.1 * values.var(0))
+
+
+@EVERY
 def test_no_gradient_of_the_prediction_reaches_hidden_pixels(family, dims):
     method = spark(family, dims)
     x = views(method).requires_grad_()

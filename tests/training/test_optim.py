@@ -68,14 +68,15 @@ def test_what_does_not_decay_is_not_adapted_to():
 
 @pytest.mark.parametrize("name", methods.names())
 def test_no_position_token_norm_or_bias_of_a_method_decays(name):
-    backbone = backbones.build("vit_nano", in_channels=1, image_size=32, overrides={"patch_size": 8})
-    method = methods.build(name, backbone)
+    family = "vit" if methods.supports(name, "vit") else "resnet"
+    variant, overrides = {"vit": ("vit_nano", {"patch_size": 8}), "resnet": ("resnet18", {"stem_width": 16})}[family]
+    method = methods.build(name, backbones.build(variant, in_channels=1, image_size=64, overrides=overrides))
     names = {id(p): name for name, p in method.named_parameters()}
     decayed, plain = ([names[id(p)] for p in g["params"]] for g in optim.parameter_groups(method, 0.1))
     words = ("token", "pos", "norm", "bias", "query")
     assert not [one for one in decayed if any(word in one.rpartition(".")[2] for word in words)]
     assert all(dict(method.named_parameters())[one].ndim == 1 or "token" in one or "pos" in one for one in plain)
-    assert any(one.endswith("qkv.weight") for one in decayed)
+    assert any(one.endswith("qkv.weight" if family == "vit" else "conv1.weight") for one in decayed)
 
 
 RATES = [0.3, 0.1, 0.5, 0.2]

@@ -72,7 +72,7 @@ def _stride(whole: int, part: int) -> int:
         if -(-whole // stride) == part:
             return stride
     raise SettingsError(
-        f"A layer makes {part} places of {whole} pixels, no halving: parts of an image cannot be hidden from it",
+        f"A layer makes {part} places of {whole} pixels, no halving of them: parts of an image cannot be hidden",
         fix="Choose another backbone, such as resnet18",
     )
 
