@@ -102,5 +102,5 @@ def test_an_image_s_features_do_not_depend_on_its_batch_in_training():
 
 
 def test_groups_divide_the_stem():
-    with pytest.raises(SettingsError, match=r"bit\.groups.*16.*5"):
+    with pytest.raises(SettingsError, match=r"bit\.groups.*8.*5"):
         backbones.build("bit_nano", in_channels=1, image_size=32, overrides={"groups": 5})
