@@ -48,6 +48,9 @@ class Settings(_Settings):
             fill as many.
         head_hidden: Hidden width of the head; None for four times the backbone's, at most the paper's 2,048.
         bottleneck: Width before the last layer; 256 in the paper.
+        head_norm: Whether batch norm follows the head's first two linear layers, as the authors' `use_bn_in_head`.
+            It takes away what all images have in common, which in a short run hides what tells them apart, and the
+            output is then uniform from the start.
         local_views: Small views that the student alone sees; the paper has 8.
         student_temperature: Divides the student's outputs; 0.1 in the paper.
         teacher_temperature: Divides the teacher's; 0.04 in the paper, where higher values were unstable at first.
@@ -65,6 +68,7 @@ class Settings(_Settings):
     prototypes: int = Field(default=4096, gt=1)
     head_hidden: int | None = Field(default=None, gt=0)
     bottleneck: int = Field(default=256, gt=0)
+    head_norm: bool = True
     local_views: int = Field(default=4, ge=0)
     student_temperature: float = Field(default=0.1, gt=0)
     teacher_temperature: float = Field(default=0.04, gt=0)
@@ -99,15 +103,17 @@ def _prototypes(images: int) -> Choice:
 class Head(nn.Module):
     """Three linear layers with GELU, a unit vector, and its cosines with K prototypes: (B, D) -> (B, K)."""
 
-    def __init__(self, width: int, hidden: int, bottleneck: int, prototypes: int) -> None:
+    def __init__(self, width: int, hidden: int, bottleneck: int, prototypes: int, *, norm: bool) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
-        )
+        layers: list[nn.Module] = []
+        for before in (width, hidden):
+            layers += [nn.Linear(before, hidden), *([nn.BatchNorm1d(hidden)] if norm else []), nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
         self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
-        for layer in (self.mlp[0], self.mlp[2], self.mlp[4]):
-            nn.init.trunc_normal_(layer.weight, std=0.02)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
         nn.init.kaiming_uniform_(self.prototypes, a=math.sqrt(5))
 
     def forward(self, x: torch.Tensor, *, frozen: bool = False) -> torch.Tensor:
@@ -132,7 +138,7 @@ class Method(nn.Module):
         ]
         width: int = backbone.width  # type: ignore[assignment]
         hidden = settings.head_hidden or min(2048, 4 * width)
-        self.head = Head(width, hidden, settings.bottleneck, settings.prototypes)
+        self.head = Head(width, hidden, settings.bottleneck, settings.prototypes, norm=settings.head_norm)
         self.teacher_backbone, self.teacher_head = momentum_copy(backbone), momentum_copy(self.head)
         self._outputs: torch.Tensor | None = None  # the teacher's mean output in this step, over the global batch
         self.register_buffer("centre", torch.zeros(settings.prototypes))
@@ -167,28 +173,48 @@ class Method(nn.Module):
             which is 0 where all outputs are the same.
         """
         frozen = bool(self.progress < self.settings.freeze_last_layer)
-        student = [self.head(part, frozen=frozen) for part in self._features(views)]
+        parts = self._features(views)
+        student = self.head(torch.cat(parts), frozen=frozen).chunk(len(parts))  # one pass, as the authors' code
         with torch.no_grad():
-            halves = self.teacher_backbone(torch.cat(views[:2])).pooled
-            teacher = list(wide(self.teacher_head(halves)).chunk(2))
+            halves = [self._collected(half) for half in self.teacher_backbone(torch.cat(views[:2])).pooled.chunk(2)]
+            teacher = wide(self.teacher_head(torch.cat(halves))).chunk(2)
             targets = [self._target(output) for output in teacher]
             entropy = torch.stack([torch.special.entr(q).sum(dim=1).mean() for q in targets]).mean()
             used = torch.special.entr(torch.cat(targets).mean(dim=0)).sum()
         with torch.autocast(views[0].device.type, enabled=False):
-            local = cross_entropy(targets, [wide(s) / self.settings.student_temperature for s in student])
-        loss = local * share_of_all(len(views[0]), local.device)
-        self._outputs = torch.cat([gather_rows(output) for output in teacher]).mean(dim=0)
+            own = cross_entropy(targets, [wide(s) / self.settings.student_temperature for s in student])
+        whole = self.settings.head_norm  # every process has all rows, and the same loss
+        loss = own if whole else own * share_of_all(len(views[0]), own.device)
+        self._outputs = torch.cat([output if whole else gather_rows(output) for output in teacher]).mean(dim=0)
         return {
             "loss": loss,
             "teacher_entropy": entropy,
             "prototype_entropy": used,
-            "teacher_divergence": local.detach() - entropy,
+            "teacher_divergence": own.detach() - entropy,
         }
 
     def _features(self, views: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return the student's features, (B, D) a view; views of one size go through the backbone together."""
         groups = [views[:2], views[2:]]
-        return [part for g in groups if g for part in self.backbone(torch.cat(g)).pooled.chunk(len(g))]
+        parts = [part for g in groups if g for part in self.backbone(torch.cat(g)).pooled.chunk(len(g))]
+        return [self._collected(part) for part in parts]
+
+    def _collected(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the rows of all processes where the head's batch norm has to see them.
+
+        Raises:
+            SettingsError: The global batch has a single image, which batch norm cannot normalise.
+        """
+        if not self.settings.head_norm:
+            return features
+        rows = gather_rows(features)
+        if len(rows) < 2:
+            raise SettingsError(
+                "DINO's head normalises over a batch, and this batch has 1 image",
+                where="train.batch_size",
+                fix="Use batches of at least 2 images, or dino.head_norm=false",
+            )
+        return rows
 
     def _target(self, output: torch.Tensor) -> torch.Tensor:
         return ((output - self.centre) / self.temperature).softmax(dim=1)

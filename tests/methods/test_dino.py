@@ -5,7 +5,8 @@ import torch
 
 from medssl import backbones, methods
 from medssl.chance import Chance
-from medssl.methods.dino import cross_entropy
+from medssl.errors import SettingsError
+from medssl.methods.dino import Head, cross_entropy
 
 
 def make(**settings):
@@ -111,3 +112,20 @@ def test_a_collapsed_teacher_shows_in_the_log():
     terms = method(views_of(method), Chance([0] * 4))
     assert terms["teacher_entropy"].item() == pytest.approx(math.log(12), rel=1e-5)
     assert terms["loss"].item() == pytest.approx(math.log(12), rel=1e-5)
+
+
+def test_a_single_image_is_refused_where_the_head_normalises():
+    method = make()
+    with pytest.raises(SettingsError, match="batch has 1 image"):
+        method(views_of(method, count=1), Chance([1]))
+    plain = make(head_norm=False)
+    assert torch.isfinite(plain(views_of(plain, count=1), Chance([1]))["loss"])
+
+
+def test_the_head_takes_away_what_all_images_have_in_common():
+    """Features that differ by a thousandth of what they share give outputs that differ, with norm alone."""
+    torch.manual_seed(0)
+    shared, own = torch.randn(128), torch.randn(64, 128) / 1000
+    spread = {norm: Head(128, 256, 32, 16, norm=norm)(shared + own).std(dim=0).mean().item() for norm in (True, False)}
+    assert spread[True] > 0.1
+    assert spread[False] < 0.001

@@ -25,6 +25,7 @@ SETTINGS = {
     "lejepa": {"projection_width": 8, "directions": 8, "local_views": 1},
     "spark": {"decoder_width": 32},
     "dino": {"prototypes": 10, "bottleneck": 8, "local_views": 1, "freeze_last_layer": 0.1},
+    "dino plain": {"prototypes": 10, "bottleneck": 8, "local_views": 1, "freeze_last_layer": 0.1, "head_norm": False},
 }
 RATES = {"simclr triplets of patients": 0.0005}  # a sum over 10 views; faster, rounding itself grows a million times
 PAIRS = [
