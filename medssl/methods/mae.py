@@ -5,7 +5,7 @@ He, Chen, Xie, Li, Dollar, Girshick, "Masked autoencoders are scalable vision le
 """
 
 import math
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from pydantic import Field
@@ -99,6 +99,18 @@ class Decoder(nn.Module):
         return self.pred(self.norm(x[:, -split.masked.shape[1] :]))
 
 
+class Encoded(NamedTuple):
+    """What MAE makes of a view.
+
+    Attributes:
+        loss: Of the reconstruction.
+        pooled: (B, D) mean of the encoder's visible patches.
+    """
+
+    loss: torch.Tensor
+    pooled: torch.Tensor
+
+
 class Method(nn.Module):
     """MAE around a backbone of tokens."""
 
@@ -127,10 +139,21 @@ class Method(nn.Module):
             SettingsError: The image is no multiple of the patch, or no patch would stay visible.
         """
         (view,) = views
+        return {"loss": self.encoded(view, chance).loss}
+
+    def encoded(self, view: torch.Tensor, chance: Chance) -> Encoded:
+        """Return the reconstruction loss of a view, and the mean feature of its visible patches.
+
+        Args:
+            view: (B, C, *spatial).
+            chance: Draws the mask, one row a sample.
+        """
         split = self._split(view, chance)
-        prediction = self._predict(view, split)
+        tokens = self._encode(view, split)
+        prediction = self.decoder(tokens, split, grid_of(view.shape[2:], self.backbone.patch))
         target = wide(take(patchify(view, self.backbone.patch), split.masked))
-        return {"loss": pixel_loss(prediction, target, normalise=self.settings.norm_pix_loss)}
+        loss = pixel_loss(prediction, target, normalise=self.settings.norm_pix_loss)
+        return Encoded(loss, tokens[:, -split.visible.shape[1] :].mean(dim=1))
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: MAE has no momentum copy."""
@@ -140,10 +163,12 @@ class Method(nn.Module):
         split = random_split(chance, tokens, self.settings.mask_ratio)
         return TokenSplit(*(index.to(view.device, non_blocking=True) for index in split))
 
-    def _predict(self, view: torch.Tensor, split: TokenSplit) -> torch.Tensor:
+    def _encode(self, view: torch.Tensor, split: TokenSplit) -> torch.Tensor:
         tokens = self.backbone.embed(view)  # (B, N, D), with positions
-        encoded = self.backbone.encode(take(tokens, split.visible))  # (B, P + V, D): the encoder sees nothing else
-        return self.decoder(encoded, split, grid_of(view.shape[2:], self.backbone.patch))
+        return self.backbone.encode(take(tokens, split.visible))  # (B, P + V, D): the encoder sees nothing else
+
+    def _predict(self, view: torch.Tensor, split: TokenSplit) -> torch.Tensor:
+        return self.decoder(self._encode(view, split), split, grid_of(view.shape[2:], self.backbone.patch))
 
     @torch.no_grad()
     def reconstruct(self, view: torch.Tensor, chance: Chance) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,10 @@ from medssl.settings import Choice
 
 _FOUND = "led in 3D in OpenMind (Wald et al., ICCV 2025, arXiv 2412.17041) and FOMO25 (arXiv 2604.11679)"
 PURPOSES = {
-    "classification": (("simclr",), f"for classification: contrast, alone or beside reconstruction, {_FOUND}"),
+    "classification": (
+        ("simclr",),
+        f"for classification: contrast, alone or beside reconstruction (mae_contrast), {_FOUND}",
+    ),
     "segmentation": (("mae", "spark"), f"for segmentation: reconstruction {_FOUND}"),
 }
 """Methods in the order of preference, and the reason: a published finding, not one of ours."""

@@ -111,7 +111,7 @@ def test_loss_is_one_patchwise_formula_on_masked_patches(monkeypatch):
     method, x = mae(image_size=16, channels=1), torch.randn(2, 1, 16, 16)
     split = method._split(x, Chance([1, 2]))
     prediction = torch.randn(2, 3, 64)
-    monkeypatch.setattr(method, "_predict", lambda *_: prediction)
+    monkeypatch.setattr(method.decoder, "forward", lambda *_: prediction)
     total = 0.0
     for b in range(2):
         for m in range(3):

@@ -20,6 +20,7 @@ SETTINGS = {
     "simclr": {"temperature": 0.3, "projection_width": 8},
     "simclr patients": {"temperature": 0.3, "projection_width": 8},
     "simclr triplets of patients": {"loss": "triplet", "margin": 0.5, "projection_width": 8},
+    "mae_contrast": {"projection_width": 8},
     "byol": {"projection_width": 8, "momentum": 0.9},
     "vicreg": {"expander_width": 8},
     "lejepa": {"projection_width": 8, "directions": 8, "local_views": 1},
