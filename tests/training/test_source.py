@@ -22,5 +22,5 @@ from medssl.training.source import Source
 def test_positives_of_a_patient_are_chosen_unasked_only_where_that_can_work(patients, known):
     table = pd.DataFrame({"patient_id": pd.array(patients, "string"), "site": pd.array([None] * 4, "string")})
     held = np.array([False, False, False, True])
-    manifest = Manifest(table, Path("."), "some")
+    manifest = Manifest(table, Path(), "some")
     assert Source(manifest, held, None, np.full(4, np.nan), None, False, False).patients_known is known
