@@ -95,6 +95,10 @@ class Ablation:
         unknown = next((name for name in self.values if name not in DEFAULTS[self.what]), None)
         if unknown is not None:
             raise unknown_name("varied setting", unknown, DEFAULTS[self.what], where="--values")
+        for name, values in self.values.items():
+            broken = next((value for value in values if _is_whole(name) and not float(value).is_integer()), None)
+            if broken is not None:
+                raise SettingsError(f"Expected whole numbers for {name}, but got {broken:g}", where="--values")
 
     def plan(self) -> dict[str, Any]:
         """Return everything that decides the result, as plain values."""
@@ -127,10 +131,9 @@ class Ablation:
 
     def _grid(self) -> list[tuple[str, float, float, dict[str, Any]]]:
         names, values = list(self.varied()), list(self.varied().values())
-        whole = {name for name in names if name.startswith("train.")}
         points = []
         for chosen in itertools.product(*values):
-            put = {name: int(value) if name in whole else value for name, value in zip(names, chosen, strict=True)}
+            put = {name: int(value) if _is_whole(name) else value for name, value in zip(names, chosen, strict=True)}
             points.append(("-".join(f"{value:g}" for value in chosen), chosen[0], chosen[-1], put))
         return points
 
@@ -249,3 +252,7 @@ class Ablation:
 
     def _synthetic(self) -> bool:
         return builtin.is_builtin(self._manifest())
+
+
+def _is_whole(name: str) -> bool:
+    return name.startswith("train.")

@@ -102,5 +102,7 @@ def _with_room_below(array: np.ndarray, least: Any) -> tuple[np.ndarray, Any]:
     if array.dtype.kind == "f":
         return array.copy(), np.nextafter(least, array.dtype.type(-np.inf))
     below = int(least) - 1
-    kind = array.dtype if np.iinfo(array.dtype).min <= below else np.promote_types(array.dtype, np.int16)
+    kind = array.dtype
+    if np.iinfo(kind).min > below:
+        kind = np.promote_types(np.promote_types(kind, np.int16), np.min_scalar_type(below))
     return array.astype(kind), kind.type(below)

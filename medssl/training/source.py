@@ -54,9 +54,9 @@ class Source:
 
     @property
     def patients_known(self) -> bool:
-        """Whether the patient of every image that may be trained on is known, and one of them has two."""
+        """Whether the patient of every image that may be trained on is known, there are several, and one has two."""
         patients = known_patient_keys(self.manifest.table[~self.held])
-        return all(patient is not None for patient in patients) and len(set(patients)) < len(patients)
+        return all(patient is not None for patient in patients) and 1 < len(set(patients)) < len(patients)
 
 
 def open_source(data: DataSettings, modality: str, progress: Progress | None = None) -> Source:

@@ -109,6 +109,8 @@ def test_a_training_that_diverges_is_a_result(data, tmp_path, monkeypatch):
         ("augmentations", ["--set", "augment.blur=false"], 2, "what this ablation varies"),
         ("mask", ["--values", "mae.mask_ratoi=0.5"], 2, "Did you mean 'mae.mask_ratio'"),
         ("mask", ["--values", "mae.mask_ratio=half"], 2, "NAME=V,V"),
+        ("batch", ["--values", "train.batch_size=8.5"], 2, "Expected whole numbers for train.batch_size, but got 8.5"),
+        ("batch", ["--values", "train.epochs=inf"], 2, "Expected whole numbers for train.epochs, but got inf"),
         ("mask", ["--values", "mae.mask_ratio=1.5"], 2, "less than 1"),
         ("mask", ["--score", "accuracy"], 2, "probe or knn"),
         ("mask", ["--modality", "otc"], 2, "Did you mean 'oct'"),

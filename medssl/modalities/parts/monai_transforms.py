@@ -94,7 +94,8 @@ def _try_out(transform: Any, name: str, dims: int, where: str) -> None:
 def apply(image: Image, transforms: Listed) -> Image:
     """Return an image after a list of transforms, with the spacing and affine that they gave it.
 
-    Integers stay integers of their type, rounded, unless a transform brings them onto another scale.
+    Integers stay integers of their type, rounded, unless a transform brings them onto another scale, where padding is
+    told apart no more: it went through the list as air.
 
     Raises:
         DataError: Orientation or spacing is asked for and unknown, a transform fails, its result is no image, or a
@@ -113,6 +114,7 @@ def apply(image: Image, transforms: Listed) -> Image:
         image,
         array=_share(values) if rescaled else _typed(values, image.array.dtype),
         units=SHARE if rescaled else image.units,
+        padding=None if rescaled else image.padding,
         spacing_mm=_spacing(image, before, after),
         affine=None if image.affine is None else after,
         provenance={**image.provenance, "transforms": [entry["name"] for entry in transforms]},

@@ -133,3 +133,23 @@ def test_ct_without_a_unit_is_not_taken_for_hu_by_its_padding():
     volume[..., 0] = -2000
     with pytest.raises(DataError, match="may not be HU"):
         modality.prepare(modality.before(Image(volume, (1.0, 1.0, 1.0), padding=(-2000, -2000))), 8)
+
+
+def test_padding_stays_below_values_that_fill_their_type():
+    lowest = np.iinfo(np.int16).min
+    image = Image(np.array([[[lowest, 5], [0, 0]]], np.int16), padding=(0, 0)).unpadded()
+    assert image.array.tolist() == [[[lowest, 5], [lowest - 1, lowest - 1]]]
+    assert sorted(image.measured.tolist()) == [lowest, 5]
+
+
+@pytest.mark.parametrize("name", ["mr", "mammography"])
+def test_padding_does_not_hide_values_that_a_transform_brought_onto_another_scale(name):
+    window = {"name": "ScaleIntensityRange", "a_min": 100, "a_max": 900, "b_min": 0, "b_max": 1, "clip": True}
+    modality = discovery.load("modalities", name).MODALITY.with_transforms([window])
+    array = np.random.default_rng(2).normal(500, 100, (1, *[32] * modality.spatial_dims)).astype(np.float32)
+    array[..., :8] = 0
+    image = Image(array, (1.0,) * modality.spatial_dims, padding=(0, 0))
+    stored = modality.prepare(modality.before(image), 32)
+    assert stored.max() > 30_000
+    if modality.spatial_dims == 3:
+        assert (stored[0, :, :, :8] == 0).all()
