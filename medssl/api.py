@@ -369,11 +369,19 @@ def _user(asked: dict[str, Any], base: str | Path | None, folder: Path | None) -
 
 
 def _with_method(user: dict[str, Choice], purpose: str | None, *, resumed: bool) -> dict[str, Choice]:
-    """Return what is set with the method for that purpose; a run that goes on has its own."""
-    if purpose is None or resumed:
+    """Return what is set with the method for that purpose; a run that goes on has its own, which has to be that one."""
+    if purpose is None:
         return user
     from medssl.training.purpose import method_for
 
+    if resumed:
+        has, wants = user["method"].value, method_for(purpose, user["backbone"].value).value
+        if has != wants:
+            raise SettingsError(
+                f"The run has the method '{has}', and '{purpose}' would choose '{wants}'",
+                fix="Leave --for out to go on, or choose another folder",
+            )
+        return user
     if "method" in user:
         raise SettingsError(
             f"The method '{user['method'].value}' is set, and a purpose, '{purpose}', would choose one",

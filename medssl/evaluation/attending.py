@@ -4,6 +4,7 @@ Caron, Touvron, Misra, Jegou, Mairal, Bojanowski, Joulin, "Emerging properties i
 transformers", ICCV 2021 (https://arxiv.org/abs/2104.14294), figures 1 and 4.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from torch import nn
 
@@ -112,7 +114,21 @@ def open_looker(run: Path, *, checkpoint: str = "last", query: str = "pooled", s
     side = size or opened.recipe.image_size
     if any(side % edge for edge in backbone.patch):
         raise SettingsError(f"Expected --size to be a multiple of the patch {backbone.patch}, but got {side}")
+    _check_memory(backbone, side)
     return Looker(opened, backbone, query, side)
+
+
+def _check_memory(backbone: Any, side: int) -> None:
+    """Refuse images whose attention, which grows with the square of the patches, takes half of the free memory."""
+    tokens = math.prod(side // edge for edge in backbone.patch)
+    needed = 3 * 4 * backbone.settings.heads * tokens**2  # logits, softmax and a copy, in single precision
+    free = psutil.virtual_memory().available
+    if needed > free / 2:
+        raise SettingsError(
+            f"Images of {side} a side have {tokens:,} patches, whose attention needs {needed / 1e9:.0f} GB of memory",
+            where="--size",
+            fix="Take a smaller one",
+        )
 
 
 def top_mass(attention: np.ndarray, share: float = SHARE) -> np.ndarray:

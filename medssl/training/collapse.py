@@ -9,7 +9,7 @@ LONG = 0.1
 """Share of all steps that a term must stay where it says collapse."""
 LEAST = 200
 """Steps that this is at least."""
-GO_ON = "To go on nevertheless, set train.stop_when_collapsed=false"
+GO_ON = "To train on nevertheless, start anew with train.stop_when_collapsed=false"
 
 
 class Alarms:

@@ -82,6 +82,11 @@ def test_the_token_that_makes_the_feature_is_asked(run):
         open_looker(run, query="cls")
 
 
+def test_images_whose_attention_fits_in_no_memory_are_refused(run):
+    with pytest.raises(SettingsError, match=r"Images of 65536 a side have .* patches, whose attention needs .* GB"):
+        open_looker(run, size=65536)
+
+
 def test_images_of_a_manifest_are_looked_at_evenly_and_by_id(run, here):
     looker = open_looker(run, size=32)
     seen, remarks = look(looker, [here], most=3)

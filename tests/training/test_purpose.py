@@ -33,5 +33,7 @@ def test_a_run_is_made_for_a_purpose_keeps_the_reason_and_goes_on(manifest, smal
     assert run.settings["method"] == "mae"
     assert "for segmentation" in (run.folder / "choices.json").read_text()
     pretrain("oct", data=manifest, purpose="segmentation", settings=settings, out=tmp_path / "run", resume=True)
+    with pytest.raises(SettingsError, match="has the method 'mae', and 'classification' would choose 'simclr'"):
+        pretrain("oct", data=manifest, purpose="classification", settings=settings, out=tmp_path / "run", resume=True)
     with pytest.raises(SettingsError, match="method 'mae' is set, and a purpose"):
         pretrain("oct", "mae", data=manifest, purpose="segmentation", settings=small, out=tmp_path / "other")
