@@ -205,6 +205,10 @@ BOMBS = {
 }  # fmt: skip
 
 
+SOUND = {dicom_jpeg2000_pixels}
+"""A true image of 392 MB: a child that inherited as much free address space may read it within its limit."""
+
+
 def reason_of(path: Path) -> str:
     """Describe and read a file; return why that cannot be done, or an empty text."""
     row = describe(path)[0]
@@ -223,7 +227,7 @@ def test_a_bomb_is_one_sentence_within_the_limits(tmp_path, bomb):
     bomb(path)
     found, after = apart.each(reason_of, [path, shipped("CT_small.dcm")], processes=1, seconds=SECONDS, memory=MEMORY)
     reason = found.reason if isinstance(found, apart.Lost) else found
-    assert reason
+    assert reason or bomb in SOUND
     assert "\n" not in reason
     assert "SIG" not in reason
     assert after == ""
