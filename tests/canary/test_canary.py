@@ -82,6 +82,8 @@ def site(tmp_path_factory):
     dicom = next(path for path in files_below(archived / "plain"))
     sets = [word for name, value in _TINY.items() for word in ("--set", f"{name}={value}")]
     pretrain = ["pretrain", "--modality", "cxr", "--method", "mae", "--backbone", "vit_nano", "--preset", "none", *sets]
+    (folder / "key").write_text("a key of this test, for splits follow it\n")  # a random one may part no class
+    (folder / "key").chmod(0o600)
     sweep = ["sweep", "--arms", "run", "--data", "keyed.parquet", "--label", "disease", "--fractions", 50, 100]
     chosen = [word for word in sets if word != "--set" and not word.startswith("train.batch_size")]
     ablate = ["ablate", "mask", "--modality", "cxr", "--backbone", "vit_nano", "--data", "keyed.parquet"]
