@@ -12,15 +12,14 @@ from pydantic import Field
 from torch import nn
 
 from medssl.backbones.parts.features import TokenBackbone
-from medssl.backbones.parts.patches import grid_of, patchify
+from medssl.backbones.parts.patches import grid_of
 from medssl.backbones.parts.positions import FixedPositions
 from medssl.backbones.parts.transformer import Block, initialise
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.parts.needs import require
-from medssl.methods.parts.pixels import pictures, pixel_loss
-from medssl.methods.parts.precision import wide
-from medssl.methods.parts.token_masks import TokenSplit, random_split, take
+from medssl.methods.parts.pixels import hidden_loss, pictures
+from medssl.methods.parts.token_masks import TokenSplit, split_of, take
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
@@ -151,17 +150,14 @@ class Method(nn.Module):
         split = self._split(view, chance)
         tokens = self._encode(view, split)
         prediction = self.decoder(tokens, split, grid_of(view.shape[2:], self.backbone.patch))
-        target = wide(take(patchify(view, self.backbone.patch), split.masked))
-        loss = pixel_loss(prediction, target, normalise=self.settings.norm_pix_loss)
+        loss = hidden_loss(view, self.backbone.patch, split, prediction, normalise=self.settings.norm_pix_loss)
         return Encoded(loss, tokens[:, -split.visible.shape[1] :].mean(dim=1))
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: MAE has no momentum copy."""
 
     def _split(self, view: torch.Tensor, chance: Chance) -> TokenSplit:
-        tokens = math.prod(grid_of(view.shape[2:], self.backbone.patch))
-        split = random_split(chance, tokens, self.settings.mask_ratio)
-        return TokenSplit(*(index.to(view.device, non_blocking=True) for index in split))
+        return split_of(view, self.backbone.patch, self.settings.mask_ratio, chance)
 
     def _encode(self, view: torch.Tensor, split: TokenSplit) -> torch.Tensor:
         tokens = self.backbone.embed(view)  # (B, N, D), with positions

@@ -20,9 +20,8 @@ from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.parts.gather import share_of_all
 from medssl.methods.parts.needs import require
-from medssl.methods.parts.pixels import pictures, pixel_loss
-from medssl.methods.parts.precision import wide
-from medssl.methods.parts.token_masks import TokenSplit, random_split, take
+from medssl.methods.parts.pixels import hidden_loss, pictures
+from medssl.methods.parts.token_masks import TokenSplit, split_of, take
 from medssl.methods.parts.wish import ViewWish
 from medssl.settings import Choice
 from medssl.settings import Settings as _Settings
@@ -191,17 +190,14 @@ class Method(nn.Module):
         (view,) = views
         split = self._split(view, chance)
         prediction = self._predict(view, split)
-        target = wide(take(patchify(view, self.block), split.masked))
-        loss = pixel_loss(prediction, target, normalise=self.settings.norm_pix_loss)
+        loss = hidden_loss(view, self.block, split, prediction, normalise=self.settings.norm_pix_loss)
         return {"loss": loss * share_of_all(len(view), loss.device)}
 
     def after_step(self, step: int, total: int) -> None:
         """Do nothing: SparK has no momentum copy."""
 
     def _split(self, view: torch.Tensor, chance: Chance) -> TokenSplit:
-        blocks = math.prod(grid_of(view.shape[2:], self.block, "spark.block"))
-        split = random_split(chance, blocks, self.settings.mask_ratio)
-        return TokenSplit(*(index.to(view.device, non_blocking=True) for index in split))
+        return split_of(view, self.block, self.settings.mask_ratio, chance, "spark.block")
 
     def _predict(self, view: torch.Tensor, split: TokenSplit) -> torch.Tensor:
         visible = self._visible(view, split)

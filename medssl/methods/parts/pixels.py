@@ -24,6 +24,13 @@ def pixel_loss(prediction: torch.Tensor, target: torch.Tensor, *, normalise: boo
     return (wide(prediction) - (target - mean) / deviation).square().mean()
 
 
+def hidden_loss(
+    view: torch.Tensor, patch: Sequence[int], split: TokenSplit, prediction: torch.Tensor, *, normalise: bool
+) -> torch.Tensor:
+    """Return `pixel_loss` of a prediction of the hidden patches of a view; arguments as `pictures` has them."""
+    return pixel_loss(prediction, wide(take(patchify(view, patch), split.masked)), normalise=normalise)
+
+
 def pictures(
     view: torch.Tensor, patch: Sequence[int], split: TokenSplit, prediction: torch.Tensor, *, normalise: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,9 +1,12 @@
 """Which tokens a method shows and which it hides."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
+from medssl.backbones.parts.patches import grid_of
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 
@@ -45,6 +48,25 @@ def random_split(chance: Chance, tokens: int, mask_ratio: float) -> TokenSplit:
         )
     order = torch.from_numpy(chance.permutation(tokens))
     return TokenSplit(order[:, :visible], order[:, visible:])
+
+
+def split_of(
+    view: torch.Tensor, patch: Sequence[int], mask_ratio: float, chance: Chance, setting: str = "vit.patch_size"
+) -> TokenSplit:
+    """Draw which patches of a view are hidden, on its device.
+
+    Args:
+        view: (B, C, *spatial).
+        patch: Size of a patch along each axis.
+        mask_ratio: As for `random_split`.
+        chance: One row a sample.
+        setting: What names the patch, for the message.
+
+    Raises:
+        SettingsError: The image is no multiple of the patch, or no patch would stay visible.
+    """
+    split = random_split(chance, math.prod(grid_of(view.shape[2:], patch, setting)), mask_ratio)
+    return TokenSplit(*(index.to(view.device, non_blocking=True) for index in split))
 
 
 def take(tokens: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
