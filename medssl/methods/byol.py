@@ -12,9 +12,8 @@ from pydantic import Field
 from torch import nn
 
 from medssl.chance import Chance
-from medssl.errors import SettingsError
 from medssl.methods.parts.amount import Amount, fitting_momentum
-from medssl.methods.parts.gather import gather_rows
+from medssl.methods.parts.gather import gather_several
 from medssl.methods.parts.heads import prediction_head
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
 from medssl.methods.parts.needs import require
@@ -113,13 +112,7 @@ class Method(nn.Module):
 
     def _project(self, backbone: nn.Module, projector: nn.Module, views: list[torch.Tensor]) -> list[torch.Tensor]:
         features = backbone(torch.cat(views)).pooled  # (2B, D), one pass so that BatchNorm sees both views
-        halves = [gather_rows(half) for half in features.chunk(2)]
-        if len(halves[0]) < 2:
-            raise SettingsError(
-                "BYOL normalises over a batch, and this batch has 1 image",
-                where="train.batch_size",
-                fix="Use batches of at least 2 images",
-            )
+        halves = [gather_several(half, "BYOL normalises over a batch") for half in features.chunk(2)]
         return list(projector(torch.cat(halves)).chunk(2))
 
     def after_step(self, step: int, total: int) -> None:

@@ -16,7 +16,7 @@ from medssl.errors import SettingsError
 from medssl.methods.parts.alarm import Alarm
 from medssl.methods.parts.amount import Amount, fitting_momentum
 from medssl.methods.parts.crops import local_crops
-from medssl.methods.parts.gather import gather_rows, share_of_all
+from medssl.methods.parts.gather import gather_rows, gather_several, share_of_all
 from medssl.methods.parts.momentum import follow, momentum_copy, rising_momentum
 from medssl.methods.parts.needs import require
 from medssl.methods.parts.positives import NeighbourDistance, Positives
@@ -207,14 +207,7 @@ class Method(nn.Module):
         """
         if not self.settings.head_norm:
             return features
-        rows = gather_rows(features)
-        if len(rows) < 2:
-            raise SettingsError(
-                "DINO's head normalises over a batch, and this batch has 1 image",
-                where="train.batch_size",
-                fix="Use batches of at least 2 images, or dino.head_norm=false",
-            )
-        return rows
+        return gather_several(features, "DINO's head normalises over a batch", ", or dino.head_norm=false")
 
     def _target(self, output: torch.Tensor) -> torch.Tensor:
         return ((output - self.centre) / self.temperature).softmax(dim=1)

@@ -11,7 +11,7 @@ from torch import nn
 from medssl.chance import Chance, key
 from medssl.errors import SettingsError
 from medssl.methods.parts.crops import local_crops
-from medssl.methods.parts.gather import gather_rows
+from medssl.methods.parts.gather import gather_several
 from medssl.methods.parts.heads import expander
 from medssl.methods.parts.needs import require
 from medssl.methods.parts.positives import NeighbourDistance, Positives
@@ -95,12 +95,6 @@ class Method(nn.Module):
         """
         groups = [views[: self.settings.global_views], views[self.settings.global_views :]]
         features = [part for group in groups if group for part in self._features(group)]
-        if len(features[0]) < 2:
-            raise SettingsError(
-                "LeJEPA looks at the distribution of a batch, and this batch has 1 image",
-                where="train.batch_size",
-                fix="Use batches of at least 2 images",
-            )
         embeddings = self.projector(torch.cat(features)).unflatten(0, (len(views), -1))  # (V, N, D)
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = wide(embeddings)
@@ -112,7 +106,8 @@ class Method(nn.Module):
 
     def _features(self, group: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return the features of views of one size, one tensor (N, D) a view."""
-        return [gather_rows(part) for part in self.backbone(torch.cat(group)).pooled.chunk(len(group))]
+        parts = self.backbone(torch.cat(group)).pooled.chunk(len(group))
+        return [gather_several(part, "LeJEPA looks at the distribution of a batch") for part in parts]
 
     def _directions(self, embeddings: torch.Tensor) -> torch.Tensor:
         generator = torch.Generator().manual_seed(key("lejepa", int(self.steps)) >> 1)

@@ -12,10 +12,9 @@ from torch import nn
 
 from medssl.backbones.parts.features import TokenBackbone
 from medssl.chance import Chance
-from medssl.errors import SettingsError
 from medssl.methods import mae, simclr
 from medssl.methods.parts.alarm import Alarm
-from medssl.methods.parts.gather import gather_rows, share_of_all
+from medssl.methods.parts.gather import gather_rows, gather_several, share_of_all
 from medssl.methods.parts.heads import projection_head
 from medssl.methods.parts.needs import require
 from medssl.methods.parts.positives import NeighbourDistance, Positives
@@ -27,6 +26,7 @@ RECONSTRUCTION = mae.RECONSTRUCTION.replace("mae.", "mae_contrast.")
 NEEDS = frozenset({"tokens"})
 STRENGTHS = ("weak",)
 RECOMMENDS = mae.RECOMMENDS
+_CONTRASTS = "This method contrasts images with each other"
 _FIX = "Choose --method spark or simclr for CNNs, or a ViT, such as --backbone vit_small"
 
 
@@ -99,13 +99,7 @@ class Method(nn.Module):
                 a single image.
         """
         terms = [self.mae.encoded(view, chance.spawn(name)) for view, name in zip(views, ("first", "second"))]
-        first, second = (gather_rows(one.pooled) for one in terms)
-        if len(first) < 2:
-            raise SettingsError(
-                "This method contrasts images with each other, and this batch has 1",
-                where="train.batch_size",
-                fix="Use batches of at least 2 images, or --method mae",
-            )
+        first, second = (gather_several(one.pooled, _CONTRASTS, ", or --method mae") for one in terms)
         first, second = self.projection_head(torch.cat([first, second])).chunk(2)
         told = simclr.nt_xent(first, second, self.settings.temperature, None if kin is None else gather_rows(kin))
         contrast = told.pop("loss")

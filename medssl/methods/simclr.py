@@ -12,9 +12,8 @@ from pydantic import Field
 from torch import nn
 
 from medssl.chance import Chance
-from medssl.errors import SettingsError
 from medssl.methods.parts.alarm import Alarm
-from medssl.methods.parts.gather import gather_rows
+from medssl.methods.parts.gather import gather_rows, gather_several
 from medssl.methods.parts.heads import projection_head
 from medssl.methods.parts.hypersphere import alignment, uniformity
 from medssl.methods.parts.needs import require
@@ -38,6 +37,8 @@ RECOMMENDS_WITH = {
         "train.weight_decay": Choice(1e-6, "the paper, for LARS"),
     }
 }
+
+_CONTRASTS = "SimCLR contrasts images with each other"
 
 
 class Settings(_Settings):
@@ -106,13 +107,7 @@ class Method(nn.Module):
             SettingsError: The global batch has a single image, which leaves nothing to contrast.
         """
         features = self.backbone(torch.cat(views)).pooled  # (2B, D), one pass so that BatchNorm sees both views
-        first, second = (gather_rows(half) for half in features.chunk(2))
-        if len(first) < 2:
-            raise SettingsError(
-                "SimCLR contrasts images with each other, and this batch has 1",
-                where="train.batch_size",
-                fix="Use batches of at least 2 images",
-            )
+        first, second = (gather_several(half, _CONTRASTS) for half in features.chunk(2))
         first, second = self.projection_head(torch.cat([first, second])).chunk(2)
         kin = torch.arange(len(first), device=first.device) if kin is None else gather_rows(kin)
         if self.settings.loss == "nt_xent":

@@ -10,9 +10,8 @@ from pydantic import Field
 from torch import nn
 
 from medssl.chance import Chance
-from medssl.errors import SettingsError
 from medssl.methods.parts.alarm import Alarm
-from medssl.methods.parts.gather import gather_rows
+from medssl.methods.parts.gather import gather_several
 from medssl.methods.parts.heads import expander
 from medssl.methods.parts.needs import require
 from medssl.methods.parts.positives import NeighbourDistance, Positives
@@ -88,13 +87,7 @@ class Method(nn.Module):
             SettingsError: The global batch has a single image, of which there is no variance.
         """
         features = self.backbone(torch.cat(views)).pooled  # (2B, D), one pass so that BatchNorm sees both views
-        halves = [gather_rows(half) for half in features.chunk(2)]
-        if len(halves[0]) < 2:
-            raise SettingsError(
-                "VICReg takes variances over a batch, and this batch has 1 image",
-                where="train.batch_size",
-                fix="Use batches of at least 2 images",
-            )
+        halves = [gather_several(half, "VICReg takes variances over a batch") for half in features.chunk(2)]
         first, second = self.expander(torch.cat(halves)).chunk(2)
         terms = vicreg(first, second)
         weights = self.settings.model_dump(include=set(terms))

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from medssl.errors import SettingsError
+
 
 def gather_rows(x: torch.Tensor) -> torch.Tensor:
     """Return the rows of all processes in the order of their ranks, (B, ...) -> (sum of B, ...), with gradient.
@@ -17,6 +19,27 @@ def gather_rows(x: torch.Tensor) -> torch.Tensor:
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return x
     return _Gather.apply(x)
+
+
+def gather_several(x: torch.Tensor, why: str, instead: str = "") -> torch.Tensor:
+    """Return the rows of all processes, as `gather_rows`, where they have to be two at least.
+
+    Args:
+        x: (B, ...).
+        why: What the method does with a batch, such as "BYOL normalises over a batch".
+        instead: Another way out than a larger batch, such as ", or --method mae".
+
+    Raises:
+        SettingsError: The global batch has a single image.
+    """
+    rows = gather_rows(x)
+    if len(rows) < 2:
+        raise SettingsError(
+            f"{why}, and this batch has 1 image",
+            where="train.batch_size",
+            fix=f"Use batches of at least 2 images{instead}",
+        )
+    return rows
 
 
 class _Gather(torch.autograd.Function):
