@@ -1,14 +1,15 @@
 """What each method learns: features of a backbone before and after its pretraining, on patients that it never saw.
 
     python benchmarks/methods_learn.py OUT --data MANIFEST --modality oct --label COLUMN --positive A,B --negative C \
-        [--methods mae,simclr] [--set train.epochs=10]
+        [--methods mae,simclr] [--set train.epochs=10 --variant short]
 
 A method is pretrained as `medssl pretrain` does it where nobody says more, on the training patients, without labels.
 Its frozen features, and those of the same backbone before the first step, are then read by nearest neighbours (k = 20)
 and by a linear probe that learn from all labels of the training patients, and tested on the other patients. The
 difference is resampled over test patients, 2,000 times. One seed a method: chance of the seed is in no interval.
 
-Finished runs and figures in OUT are kept; OUT/figures.jsonl has a line each, and `--table` prints them.
+Finished runs and figures in OUT are kept; OUT/figures.jsonl has a line each, and `--table` prints them. Other settings
+are another variant, with a name of its own. `--backbone` takes another network than the usual one for all methods.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from medssl.transfer.features import extract
 
 METHODS = {
     "mae": None, "ijepa": None, "dino": None, "simclr": None, "byol": None, "vicreg": None, "lejepa": None,
-    "spark": "resnet18",
+    "spark": "resnet18", "mae_contrast": None,
 }  # fmt: skip
 RESAMPLES = 2_000
 
@@ -53,6 +54,8 @@ def main() -> None:
     parser.add_argument("--negative", type=lambda words: words.split(","))
     parser.add_argument("--methods", type=lambda names: names.split(","), default=list(METHODS))
     parser.add_argument("--set", action="append", default=[], dest="settings")
+    parser.add_argument("--variant", default="", help="what these settings are called")
+    parser.add_argument("--backbone")
     parser.add_argument("--table", action="store_true", help="print what is in OUT as rows of Markdown")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -60,7 +63,7 @@ def main() -> None:
     figures = args.out / "figures.jsonl"
     if not args.table:
         for name in args.methods:
-            if (args.data.stem, name) not in {(row["data"], row["method"]) for row in kept(figures)}:
+            if [args.data.stem, name, args.variant] not in [identity(row) for row in kept(figures)]:
                 row = measured(pretrained(name, args), args)
                 with figures.open("a") as handle:
                     handle.write(json.dumps(row) + "\n")
@@ -73,16 +76,22 @@ def kept(figures: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in figures.read_text().splitlines()] if figures.is_file() else []
 
 
+def identity(row: dict[str, Any]) -> list[str]:
+    """Return what a row is of: set, method and variant."""
+    return [row["data"], row["method"], row.get("variant", "")]
+
+
 def pretrained(name: str, args: argparse.Namespace) -> Path:
     """Return the run of a method, made or gone on with where it is not there."""
-    folder = args.out / f"{args.data.stem}-{name}"
+    folder = args.out / "-".join(filter(None, (args.data.stem, name, args.variant)))
     given = dict(pair.split("=", 1) for pair in args.settings)
     settings = {key: json.loads(value) for key, value in given.items()} | {
         "data.label": args.label, "data.positive": args.positive, "data.negative": args.negative,
     }  # fmt: skip
     print(f"{time.strftime('%H:%M:%S')} {folder.name}", flush=True)
+    backbone = args.backbone or METHODS[name]
     run = medssl.pretrain(
-        args.modality, name, data=args.data, backbone=METHODS[name], settings=settings, out=folder, resume=True
+        args.modality, name, data=args.data, backbone=backbone, settings=settings, out=folder, resume=True
     )
     return run.folder
 
@@ -99,7 +108,8 @@ def measured(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     scores = {when: dict(readings(*found, pool, test)) for when, found in features.items()}
     labels, patients = test.table["target"].to_numpy(float), test.table["patient_key"].to_numpy(dtype=object)
     result: dict[str, Any] = {
-        "data": args.data.stem, "method": run.settings["method"], "backbone": run.settings["backbone"],
+        "data": args.data.stem, "method": run.settings["method"], "variant": args.variant,
+        "backbone": run.settings["backbone"],
         "epochs": run.settings["train"]["epochs"], "minutes": run.minutes(),
         "pretrained_on": len(pool), "tested_on": len(test), "test_patients": len(set(patients)),
         "rank": [round(effective_rank.compute(features[when][1]), 1) for when in features],
@@ -148,7 +158,8 @@ def compared(labels: np.ndarray, patients: np.ndarray, before: np.ndarray, after
 
 def as_markdown(row: dict[str, Any]) -> str:
     """Return a row of the table in docs/results/methods.md."""
-    cells = [row["data"], f"`{row['method']}`", row["backbone"], f"{row['epochs']}", f"{row['minutes'] or 0:.1f}"]
+    name = " ".join(filter(None, (f"`{row['method']}`", row.get("variant", ""))))
+    cells = [row["data"], name, row["backbone"], f"{row['epochs']}", f"{row['minutes'] or 0:.1f}"]
     for reading in ("knn", "probe"):
         one = row[reading]
         low, high = one["difference_interval"]
