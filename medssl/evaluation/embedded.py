@@ -169,6 +169,12 @@ def epoch_of(run: Pretrained) -> int | None:
     return -(-int(chosen["step"]) * int(training["epochs"]) // int(training["steps"]))
 
 
+def known(images: Images) -> pd.DataFrame:
+    """Return what stands beside features: the columns of `KEPT` that there are, and the labels; a row an image."""
+    names = dict.fromkeys((*KEPT, *images.labels))
+    return images.table[[name for name in names if name in images.table.columns]].reset_index(drop=True)
+
+
 def save(images: Images, features: np.ndarray, baseline: str | None, path: Path) -> None:
     """Write features as Parquet, whole or not at all.
 
@@ -176,10 +182,10 @@ def save(images: Images, features: np.ndarray, baseline: str | None, path: Path)
     same length in every row (`numpy.stack(table["features"])` gives the matrix). The key `medssl` of the file's
     metadata says by which weights and which preparation, in JSON.
     """
-    names = [name for name in (*KEPT, *images.labels) if name in images.table.columns]
+    table = known(images)
     kinds = {column.name: column.kind for column in COLUMNS}
-    schema = pa.schema([pa.field(name, ARROW[kinds.get(name, "text")]) for name in dict.fromkeys(names)])
-    arrow = pa.Table.from_pandas(images.table[schema.names], schema=schema, preserve_index=False)
+    schema = pa.schema([pa.field(name, ARROW[kinds.get(name, "text")]) for name in table.columns])
+    arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
     width = features.shape[1]
     flat = pa.array(np.ascontiguousarray(features, dtype=np.float32).reshape(-1))
     arrow = arrow.append_column(FEATURES, pa.FixedSizeListArray.from_arrays(flat, width))

@@ -11,6 +11,7 @@ from medssl.errors import SettingsError
 
 _COMPONENTS = 50
 _PERPLEXITY, _NEIGHBOURS = 30.0, 15
+_BEGINS, _GOES_ON = 12.0, 4.0  # early exaggeration; with 4 the divergence was that of a new start, and dots moved less
 FEWEST = 5
 """Images that t-SNE and UMAP need."""
 
@@ -38,15 +39,20 @@ def tsne(features: np.ndarray, seed: int = 0, start: np.ndarray | None = None) -
     Args:
         features: Of at least five images; 50 principal components of them are taken.
         seed: Of what is drawn.
-        start: The map that it begins from, (N, 2); the principal components if None, or if all its dots are one.
+        start: The map that it begins from at its own scale, (N, 2), with less early exaggeration, so that dots stay
+            where they can; the principal components if None, or if all its dots are one.
     """
     reduced = _components(standardised(features), _COMPONENTS)
     if not np.ptp(reduced):  # all images have the same features
         return np.zeros((len(features), 2))
     perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
-    begin = reduced[:, :2] if start is None or not np.ptp(start) else start
-    begin = begin / max(begin[:, 0].std(), np.finfo(float).tiny) * 1e-4
-    return TSNE(2, perplexity=perplexity, init=begin, learning_rate="auto", random_state=seed).fit_transform(reduced)
+    begin, exaggeration = start, _GOES_ON
+    if start is None or not np.ptp(start):
+        begin, exaggeration = reduced[:, :2] / max(reduced[:, 0].std(), np.finfo(float).tiny) * 1e-4, _BEGINS
+    made = TSNE(
+        2, perplexity=perplexity, init=begin, early_exaggeration=exaggeration, learning_rate="auto", random_state=seed
+    )
+    return made.fit_transform(reduced)
 
 
 def umap(features: np.ndarray, seed: int = 0) -> np.ndarray:
