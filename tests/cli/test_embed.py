@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from medssl import backbones
-from medssl.backbones.weights import export
+from medssl.backbones.weights import export, load_backbone
 from medssl.cli.main import build
 from tests.evaluation.conftest import TINY, write_cohort, write_run
 
@@ -111,6 +111,20 @@ def test_weights_on_the_way_are_named_by_their_epoch(here, tmp_path):
     done = run(f"{here[0]}@2", here[1], "-o", tmp_path / "g.parquet")
     assert done.exit_code == 65
     assert "no weights of epoch 2. It kept those after epoch 1" in done.stderr
+
+
+def test_the_best_weights_are_compared_with_earlier_ones_alone(here, tmp_path):
+    folder = shutil.copytree(here[0], tmp_path / "run")
+    for epoch, seed in ((2, 6), (3, 7)):
+        torch.manual_seed(seed)
+        other = backbones.build("vit_nano", in_channels=1, image_size=16, overrides=TINY)
+        export(other, folder / "snapshots" / f"epoch-{epoch}", {})
+    card = {"training": {"epochs": 3, "steps": 30}, "chosen": {"step": 20}}
+    export(load_backbone(folder / "backbone"), folder / "backbone-best", card)
+    done = run(folder, here[1], "-o", tmp_path / "f.parquet", "--map", "--checkpoint", "best")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "f.html").read_text()
+    assert [page.count(f'id="over-pca-{k}" aria-label="epoch {k + 1}"') for k in range(3)] == [1, 1, 0]
 
 
 def test_a_run_that_is_none(here, tmp_path):
