@@ -5,6 +5,7 @@
     run = medssl.pretrain("oct", "mae", data="manifest.parquet")
     sweep = medssl.sweep({"mae": [run.folder]}, data="manifest.parquet", label="disease")
     backbone = medssl.load_backbone(run.folder)
+    features = medssl.embed(run.folder, "manifest.parquet").features
 
 The functions are imported when they are first used, so that `import medssl` and the command line stay quick.
 """
@@ -15,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medssl.api import pack, pretrain, sweep, verify
     from medssl.backbones.weights import load_backbone
+    from medssl.looking import attend, embed
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_backbone", "pack", "pretrain", "sweep", "verify"]
+__all__ = ["__version__", "attend", "embed", "load_backbone", "pack", "pretrain", "sweep", "verify"]
 
 _HOME = {
+    "attend": "medssl.looking",
+    "embed": "medssl.looking",
     "load_backbone": "medssl.backbones.weights",
     "pack": "medssl.api",
     "pretrain": "medssl.api",

@@ -38,24 +38,26 @@ def command(
     Of volumes the middle planes of the three axes are shown. Names of files are written as nicknames; names burned
     into pixels are drawn as they are.
     """
-    from medssl import files
+    from medssl import looking
     from medssl.cli.progress import shown
-    from medssl.data import builtin
-    from medssl.errors import StorageError
-    from medssl.evaluation.attending import look, open_looker
-    from medssl.report import attended
 
-    if out.exists():
-        raise StorageError("There is a file or folder of that name already", where=out, fix="Choose another -o")
-    looker = open_looker(run, checkpoint=checkpoint, query=query, size=size)
     with shown() as progress:
-        seen, remarks = look(looker, images, rows=row or (), where=where, most=most, progress=progress)
-    with files.atomic_folder(out, listed=False) as folder:
-        synthetic = all(builtin.is_builtin(path) for path in images)
-        written = attended.write(folder, looker, seen, keep / 100, remarks, synthetic=synthetic)
-    for text in remarks:
+        found = looking.attend(
+            run,
+            images,
+            rows=row or (),
+            where=where,
+            most=most,
+            keep=keep,
+            query=query,
+            size=size,
+            checkpoint=checkpoint,
+            out=out,
+            progress=progress,
+        )
+    for text in found.remarks:
         typer.echo(f"note: {text}")
-    for place, one in enumerate(seen, start=1):
+    for place, one in enumerate(found.images, start=1):
         typer.echo(f"image {place}: {one.name}")
-    typer.echo(f"wrote {len(seen)} pictures to {out}")
-    typer.echo(f"Report: {out / written[0].name}")
+    typer.echo(f"wrote {len(found.images)} pictures to {out}")
+    typer.echo(f"Report: {found.page}")

@@ -38,40 +38,30 @@ def command(
 
     A row holds sample_id, the ids as the manifest has them, site, device, split, the label columns, and `features`, a
     list of numbers. The page of --map also tells how well label, site and device can be read from the features, and
-    shows how training moved them where the run kept weights on the way (train.keep_epochs).
+    shows how training moved them, epoch by epoch, where the run kept weights on the way (train.keep_epochs).
     """
-    from medssl import files
+    from medssl import looking
     from medssl.cli.progress import shown
-    from medssl.errors import SettingsError
-    from medssl.evaluation import embedded
-    from medssl.evaluation.projecting import umap_module
-    from medssl.report import embedded as report
-    from medssl.training.device import open_device
 
-    if out.suffix.lower() != ".parquet":
-        raise SettingsError(f"Features are written as .parquet, but got '{out}'")
-    page = out.with_suffix(".html")
-    for path in [out] + [page] * (map_ or umap):
-        files.refuse_existing(path, overwrite=overwrite)
-    if out.resolve() == data.resolve():
-        raise SettingsError(f"The features would replace '{out}', which they are made of", fix="Choose another -o")
-    if umap:
-        umap_module()
-    target = open_device(device).target
     with shown() as progress:
-        images = embedded.open_images(
-            run, data, labels=label or (), checkpoint=checkpoint, where=where, progress=progress
+        found = looking.embed(
+            run,
+            data,
+            labels=label or (),
+            baseline=baseline,
+            checkpoint=checkpoint,
+            where=where,
+            seed=seed,
+            device=device,
+            out=out,
+            maps=map_,
+            umap=umap,
+            overwrite=overwrite,
+            progress=progress,
         )
-        source = embedded.source_of(images, baseline, seed)
-        if map_ or umap:
-            report.check_labels(images)
-        features = images.features(source, target)
-        embedded.save(images, features, baseline, out)
-        typer.echo(f"{len(features)} images, {features.shape[1]} features each")
-        for text in images.remarks:
-            typer.echo(f"note: {text}")
-        typer.echo(f"wrote {out}")
-        if map_ or umap:
-            asked = report.Asked(data, baseline, umap=umap, seed=seed)
-            report.write(page, images, features, asked, target, progress)
-            typer.echo(f"Report: {page}")
+    typer.echo(f"{len(found.features)} images, {found.features.shape[1]} features each")
+    for text in found.remarks:
+        typer.echo(f"note: {text}")
+    typer.echo(f"wrote {found.path}")
+    if found.page:
+        typer.echo(f"Report: {found.page}")

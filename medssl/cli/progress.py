@@ -16,6 +16,7 @@ _TITLES = {
     "verify": "verifying",
     "step": "training",
     "map": "drawing maps",
+    "kept": "features across training",
     "trained": "trainings",
     "download": "downloading, MB",
     "unpack": "unpacking, MB",

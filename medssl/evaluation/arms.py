@@ -191,12 +191,7 @@ def open_run(folder: Path, checkpoint: str = "last") -> Pretrained:
         raise DataError("The run is unfinished", where=folder, fix=f"Run `medssl pretrain --resume -o {folder}` first")
     backbone = (folder / CHECKPOINTS[checkpoint] if epoch is None else runs.snapshot(folder, epoch)).resolve()
     if epoch is not None and not backbone.is_dir():
-        kept_epochs = settings["train"]["keep_epochs"]
-        raise DataError(
-            f"The run kept no weights after epoch {epoch}, but {_listed(kept_epochs)}",
-            where=folder,
-            fix="Pretrain with --set train.keep_epochs=[...]" if not kept_epochs else "Use one of those",
-        )
+        raise _not_kept(folder, epoch, int(settings["train"]["epochs"]))
     if not backbone.is_dir():
         raise DataError(
             "The run has no best checkpoint: it had no labels for the online kNN",
@@ -212,13 +207,39 @@ def open_run(folder: Path, checkpoint: str = "last") -> Pretrained:
 def _parted(folder: Path) -> tuple[Path, int | None]:
     """Return the folder of a run and the epoch behind an @, where there is one and no folder is called so."""
     path, at, epoch = str(folder).rpartition("@")
-    if not at or not epoch.isdecimal() or folder.exists():
+    if not at or folder.exists():
         return folder, None
-    return Path(path), int(epoch)
+    if epoch.isdecimal():
+        return Path(path), int(epoch)
+    if not (Path(path) / runs.SETTINGS).is_file():
+        return folder, None
+    raise DataError(
+        f"Expected the number of an epoch behind the @, but got '{epoch}'",
+        where=folder,
+        fix=f"{path} alone takes its last weights, {path} with --checkpoint best those of the best look"
+        if epoch in CHECKPOINTS
+        else f"{_kept_after(Path(path))}; {path} alone takes its last weights",
+    )
 
 
-def _listed(epochs: Sequence[int]) -> str:
-    return f"after {', '.join(map(str, epochs))}" if epochs else "none on the way"
+def _not_kept(folder: Path, epoch: int, last: int) -> DataError:
+    """Return the error for weights that a run did not keep: those that it kept, and how to have these."""
+    if epoch == last:
+        fix = f"Epoch {last} is its last: {folder} alone takes these weights"
+    elif epoch > last or not epoch:
+        fix = f"It was trained for epochs 1 to {last}; {folder} alone takes the weights of the last"
+    elif runs.kept_epochs(folder):
+        fix = f"Use one of those, or {folder} alone for its last, epoch {last}"
+    else:
+        fix = f"Pretrain anew with --set train.keep_epochs=[{epoch}], or use {folder} alone for its last, epoch {last}"
+    return DataError(f"The run has no weights of epoch {epoch}. {_kept_after(folder)}", where=folder, fix=fix)
+
+
+def _kept_after(folder: Path) -> str:
+    epochs = [str(epoch) for epoch in runs.kept_epochs(folder)]
+    if not epochs:
+        return "It kept none on the way (train.keep_epochs)"
+    return f"It kept those after epoch {' and '.join(part for part in (', '.join(epochs[:-1]), epochs[-1]) if part)}"
 
 
 def _run_settings(folder: Path) -> dict[str, Any]:

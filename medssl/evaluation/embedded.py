@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from medssl import __version__, files
+from medssl import __version__, files, kept
+from medssl.backbones.weights import CONFIG
 from medssl.data.columns import COLUMNS
 from medssl.data.manifest import ARROW, Manifest
 from medssl.data.scan import keep
@@ -152,9 +153,26 @@ def source_of(images: Images, baseline: str | None = None, seed: int = 0) -> Sou
 
 def snapshots(run: Pretrained) -> list[Pretrained]:
     """Return the weights that a run kept on the way (`train.keep_epochs`), by epoch, each checked."""
-    found = (run.folder / runs.SNAPSHOTS).glob("epoch-*")
-    epochs = sorted(int(path.name.removeprefix("epoch-")) for path in found if path.name[6:].isdecimal())
-    return [open_run(Path(f"{run.folder}@{epoch}")) for epoch in epochs]
+    return [open_run(Path(f"{run.folder}@{epoch}")) for epoch in runs.kept_epochs(run.folder)]
+
+
+def epoch_of(run: Pretrained) -> int | None:
+    """Return after which epoch the weights were taken, the best ones too; None where their card does not tell."""
+    if run.epoch is not None:
+        return run.epoch
+    if run.backbone.name == runs.LAST:
+        return int(run.settings["train"]["epochs"])
+    card = kept.mapping(run.backbone / CONFIG).get("card") or {}
+    training, chosen = card.get("training") or {}, card.get("chosen") or {}
+    if not chosen.get("step") or not training.get("steps"):
+        return None
+    return -(-int(chosen["step"]) * int(training["epochs"]) // int(training["steps"]))
+
+
+def known(images: Images) -> pd.DataFrame:
+    """Return what stands beside features: the columns of `KEPT` that there are, and the labels; a row an image."""
+    names = dict.fromkeys((*KEPT, *images.labels))
+    return images.table[[name for name in names if name in images.table.columns]].reset_index(drop=True)
 
 
 def save(images: Images, features: np.ndarray, baseline: str | None, path: Path) -> None:
@@ -164,10 +182,10 @@ def save(images: Images, features: np.ndarray, baseline: str | None, path: Path)
     same length in every row (`numpy.stack(table["features"])` gives the matrix). The key `medssl` of the file's
     metadata says by which weights and which preparation, in JSON.
     """
-    names = [name for name in (*KEPT, *images.labels) if name in images.table.columns]
+    table = known(images)
     kinds = {column.name: column.kind for column in COLUMNS}
-    schema = pa.schema([pa.field(name, ARROW[kinds.get(name, "text")]) for name in dict.fromkeys(names)])
-    arrow = pa.Table.from_pandas(images.table[schema.names], schema=schema, preserve_index=False)
+    schema = pa.schema([pa.field(name, ARROW[kinds.get(name, "text")]) for name in table.columns])
+    arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
     width = features.shape[1]
     flat = pa.array(np.ascontiguousarray(features, dtype=np.float32).reshape(-1))
     arrow = arrow.append_column(FEATURES, pa.FixedSizeListArray.from_arrays(flat, width))

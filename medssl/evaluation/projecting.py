@@ -1,6 +1,6 @@
 """Features in two dimensions, for eyes only: principal components, t-SNE, and UMAP where its extra is installed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from medssl.errors import SettingsError
 
 _COMPONENTS = 50
 _PERPLEXITY, _NEIGHBOURS = 30.0, 15
+_BEGINS, _GOES_ON = 12.0, 4.0  # early exaggeration; with 4 the divergence was that of a new start, and dots moved less
 FEWEST = 5
 """Images that t-SNE and UMAP need."""
 
@@ -27,8 +28,8 @@ def pca(features: np.ndarray, seed: int = 0) -> np.ndarray:  # noqa: ARG001
     return _components(standardised(features), 2)
 
 
-def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return t-SNE of standardised features, (N, D) -> (N, 2), beginning with the principal components.
+def tsne(features: np.ndarray, seed: int = 0, start: np.ndarray | None = None) -> np.ndarray:
+    """Return t-SNE of standardised features, (N, D) -> (N, 2), beginning with the principal components or another map.
 
     Near dots are near in the features; distances between groups, their sizes and gaps say nothing.
 
@@ -38,13 +39,20 @@ def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
     Args:
         features: Of at least five images; 50 principal components of them are taken.
         seed: Of what is drawn.
+        start: The map that it begins from at its own scale, (N, 2), with less early exaggeration, so that dots stay
+            where they can; the principal components if None, or if all its dots are one.
     """
     reduced = _components(standardised(features), _COMPONENTS)
     if not np.ptp(reduced):  # all images have the same features
         return np.zeros((len(features), 2))
     perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
-    start = reduced[:, :2] / max(reduced[:, 0].std(), np.finfo(float).tiny) * 1e-4
-    return TSNE(2, perplexity=perplexity, init=start, learning_rate="auto", random_state=seed).fit_transform(reduced)
+    begin, exaggeration = start, _GOES_ON
+    if start is None or not np.ptp(start):
+        begin, exaggeration = reduced[:, :2] / max(reduced[:, 0].std(), np.finfo(float).tiny) * 1e-4, _BEGINS
+    made = TSNE(
+        2, perplexity=perplexity, init=begin, early_exaggeration=exaggeration, learning_rate="auto", random_state=seed
+    )
+    return made.fit_transform(reduced)
 
 
 def umap(features: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -80,21 +88,44 @@ def umap_module() -> Any:
 PROJECTIONS: dict[str, Callable[..., np.ndarray]] = {"PCA": pca, "t-SNE": tsne, "UMAP": umap}
 
 
-def aligned(xy: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return a map turned, mirrored and scaled to lie as near another map of the same images as it can, (N, 2).
+def together(frames: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[float]]:
+    """Return maps of the same images in several states of one network, in the same two directions, and what they hold.
 
-    The sign and, between near components, the order of principal axes are arbitrary; without this, dots would jump
-    from one checkpoint to the next for no reason. Orthogonal Procrustes: Schoenemann, Psychometrika 31, 1966.
+    The directions are the main principal components of all frames together, the features standardised within each. So a
+    place means the same in every frame; what happens in other directions is not seen.
 
     Args:
-        xy: (N, 2).
-        target: (N, 2).
+        frames: Features of the same images in the same order, (N, D) each.
+
+    Returns:
+        Coordinates, (N, 2) a frame, and the share of the spread of each frame that they hold, in [0, 1], NaN where
+        there is none.
     """
-    xy, goal = xy - xy.mean(axis=0), target - target.mean(axis=0)
-    left, _, right = np.linalg.svd(xy.T @ goal)
-    size = np.linalg.norm(xy)
-    turned = xy @ (left @ right)
-    return turned * (np.linalg.norm(goal) / size) if size else turned
+    unit = [standardised(features) for features in frames]
+    stacked = np.concatenate(unit)
+    axes = np.zeros((stacked.shape[1], 2))
+    if stacked.any():
+        found = PCA(min(2, *stacked.shape), svd_solver="covariance_eigh").fit(stacked).components_
+        axes[:, : len(found)] = found.T
+    maps = [features @ axes for features in unit]
+    spread = [float((features**2).sum()) for features in unit]
+    shares = [float((xy**2).sum()) / all_ if all_ else float("nan") for xy, all_ in zip(maps, spread, strict=True)]
+    return maps, shares
+
+
+def tsne_through(frames: Sequence[np.ndarray], seed: int = 0) -> list[np.ndarray]:
+    """Return t-SNE of several states of one network, (N, 2) a frame, each begun from the map before it.
+
+    Without this, groups would change places from frame to frame for no reason.
+
+    Args:
+        frames: Features of the same images in the same order, (N, D) each, at least five images.
+        seed: Of what is drawn.
+    """
+    maps: list[np.ndarray] = []
+    for features in frames:
+        maps.append(tsne(features, seed, start=maps[-1] if maps else None))
+    return maps
 
 
 def _components(features: np.ndarray, most: int) -> np.ndarray:

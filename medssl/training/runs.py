@@ -74,6 +74,12 @@ def snapshot(run: Path, epoch: int) -> Path:
     return run / SNAPSHOTS / f"epoch-{epoch}"
 
 
+def kept_epochs(run: Path) -> list[int]:
+    """Return the epochs after which the backbone was kept (`train.keep_epochs`), as the folder has them."""
+    names = [path.name.removeprefix("epoch-") for path in (run / SNAPSHOTS).glob("epoch-*")]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 def has_begun(run: Path) -> bool:
     """Tell whether a folder holds a run that can be gone on with."""
     return (run / SETTINGS).is_file() and (run / PROVENANCE).is_file()

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from medssl import backbones
-from medssl.backbones.weights import export
+from medssl.backbones.weights import export, load_backbone
 from medssl.cli.main import build
 from tests.evaluation.conftest import TINY, write_cohort, write_run
 
@@ -46,8 +46,11 @@ def test_features_and_a_page_of_maps(here, tmp_path):
     for said in ("coloured by finding", "coloured by site or device", "t-SNE", "random weights", "16 x 16 pixels"):
         assert said in page
     assert "finding, by images of other sites" in page
-    assert page.count("<animateTransform") == 2 * 20
-    assert "epoch 1" in page
+    assert page.count(";--f0:") == 2 * 2 * 20  # two maps by two colours
+    assert page.count('class="still"') == 2 * 2 * 2
+    assert page.count('name="over-pca"') == 3
+    assert 'aria-label="epoch 1" checked' in page
+    assert 'aria-label="epoch 3">' in page
     assert not [secret for secret in ("free text", "p3-0", str(tmp_path), "<script") if secret in page]
     assert run(*here, "-o", out, "--map").exit_code == 74
 
@@ -99,6 +102,29 @@ def test_a_column_of_free_text_colours_no_map(here, tmp_path):
     done = run(here[0], here[1].parent / "more.parquet", "-o", tmp_path / "f.parquet", "--map", "--label", "note")
     assert done.exit_code == 2
     assert "60 different words" in done.stderr
+
+
+def test_weights_on_the_way_are_named_by_their_epoch(here, tmp_path):
+    done = run(f"{here[0]}@1", here[1], "-o", tmp_path / "f.parquet", "--map")
+    assert done.exit_code == 0, done.output
+    assert "no weights before these" in (tmp_path / "f.html").read_text()
+    done = run(f"{here[0]}@2", here[1], "-o", tmp_path / "g.parquet")
+    assert done.exit_code == 65
+    assert "no weights of epoch 2. It kept those after epoch 1" in done.stderr
+
+
+def test_the_best_weights_are_compared_with_earlier_ones_alone(here, tmp_path):
+    folder = shutil.copytree(here[0], tmp_path / "run")
+    for epoch, seed in ((2, 6), (3, 7)):
+        torch.manual_seed(seed)
+        other = backbones.build("vit_nano", in_channels=1, image_size=16, overrides=TINY)
+        export(other, folder / "snapshots" / f"epoch-{epoch}", {})
+    card = {"training": {"epochs": 3, "steps": 30}, "chosen": {"step": 20}}
+    export(load_backbone(folder / "backbone"), folder / "backbone-best", card)
+    done = run(folder, here[1], "-o", tmp_path / "f.parquet", "--map", "--checkpoint", "best")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "f.html").read_text()
+    assert [page.count(f'id="over-pca-{k}" aria-label="epoch {k + 1}"') for k in range(3)] == [1, 1, 0]
 
 
 def test_a_run_that_is_none(here, tmp_path):

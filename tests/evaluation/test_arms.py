@@ -39,10 +39,36 @@ def test_weights_kept_on_the_way_are_named_by_their_epoch(runs, tmp_path):
     assert [arm.name for arm in open_arms([f"{folder}@2", str(folder)], "last")] == ["mae@2", "mae"]
     with pytest.raises(SettingsError, match="'x' mixes weights of different epochs"):
         open_arms([f"x={folder}@2,{runs['b']}"], "last")
-    with pytest.raises(DataError, match="kept no weights after epoch 3, but after 2, 5"):
-        open_run(f"{folder}@3")
-    with pytest.raises(DataError, match=r"none on the way.*keep_epochs"):
-        open_run(f"{runs['a']}@3")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "said"),
+    [
+        (
+            "3",
+            r"no weights of epoch 3\. It kept those after epoch 2, 5 and 9 \(.*\)\. Use one of those, or .*epoch 100",
+        ),
+        ("100", r"Epoch 100 is its last: .*a alone takes these weights"),
+        ("101", "trained for epochs 1 to 100"),
+        ("0", "trained for epochs 1 to 100"),
+        ("best", r"number of an epoch behind the @, but got 'best'.*--checkpoint best"),
+        ("", r"but got ''.*It kept those after epoch 2, 5 and 9"),
+        ("-1", "but got '-1'"),
+    ],
+)
+def test_weights_that_were_not_kept_are_told_from_those_that_were(runs, tmp_path, epoch, said):
+    folder = shutil.copytree(runs["a"], tmp_path / "a")
+    for kept in (9, 2, 5):
+        shutil.copytree(runs["b"] / "backbone", folder / "snapshots" / f"epoch-{kept}")
+    with pytest.raises(DataError, match=said):
+        open_run(f"{folder}@{epoch}")
+
+
+def test_a_run_that_kept_none_says_how_to_keep_them(runs, tmp_path):
+    with pytest.raises(DataError, match=r"It kept none on the way .*Pretrain anew with --set train.keep_epochs=\[3\]"):
+        open_arms([f"early={runs['a']}@3"], "last")
+    with pytest.raises(DataError, match="no such run folder"):
+        open_run(f"{tmp_path}/nowhere@best")
 
 
 def test_plain_runs_that_differ_by_their_seed_only_are_one_arm(runs):

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from medssl.backbones.weights import load_backbone
+from medssl.backbones.weights import export, load_backbone
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError, SettingsError
 from medssl.evaluation import embedded, shortcut
+from medssl.evaluation.arms import open_run
 from medssl.evaluation.embedded import open_images, save, source_of
 
 CPU = torch.device("cpu")
@@ -97,3 +98,14 @@ def test_snapshots_are_in_the_order_of_their_epochs(here, make_run, tmp_path):
     for epoch in (10, 2):
         shutil.copytree(folder / "backbone", folder / "snapshots" / f"epoch-{epoch}")
     assert [kept.epoch for kept in embedded.snapshots(open_images(folder, here).run)] == [2, 10]
+
+
+def test_the_best_weights_are_of_the_epoch_in_which_they_were_liked(here, make_run, tmp_path):
+    folder = make_run(tmp_path / "run", here)
+    export(load_backbone(folder / "backbone"), folder / "backbone-best", {})
+    assert embedded.epoch_of(open_run(folder)) == 100
+    assert embedded.epoch_of(open_run(folder, "best")) is None  # its card does not tell
+    card = {"training": {"epochs": 12, "steps": 120}, "chosen": {"step": 41}}
+    shutil.rmtree(folder / "backbone-best")
+    export(load_backbone(folder / "backbone"), folder / "backbone-best", card)
+    assert embedded.epoch_of(open_run(folder, "best")) == 5

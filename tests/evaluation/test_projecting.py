@@ -1,4 +1,4 @@
-"""Maps: components against an SVD, alignment against a known turn, t-SNE by its neighbours."""
+"""Maps: components against an SVD, states of a network in one basis, t-SNE by its neighbours."""
 
 import builtins
 
@@ -23,11 +23,40 @@ def test_few_images_or_features_still_have_two_coordinates(shape):
     assert projecting.pca(np.arange(np.prod(shape), dtype=float).reshape(shape)).shape == (shape[0], 2)
 
 
-def test_a_turned_mirrored_map_of_another_scale_comes_back():
-    target = np.random.default_rng(1).normal([3, -1], size=(40, 2))
-    turn = np.array([[0.6, 0.8], [0.8, -0.6]])  # a turn and a mirror
-    found = projecting.aligned(7 * target @ turn + 5, target)
-    np.testing.assert_allclose(found, target - target.mean(axis=0), atol=1e-9)
+def test_states_of_a_network_are_drawn_in_the_same_directions():
+    generator = np.random.default_rng(1)
+    first = generator.normal(size=(40, 6))
+    first[:, 1] = first[:, 0] + 0.1 * first[:, 1]  # the main direction of both states
+    second = 7 * first + 3  # another scale and place say nothing
+    changed = first.copy()
+    changed[:, 0] = changed[::-1, 0]
+    maps, shares = projecting.together([first, second, changed])
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-9)
+    assert shares[0] == pytest.approx(shares[1])
+    assert shares[2] < shares[0]
+    stacked = np.concatenate([projecting.standardised(one) for one in (first, second, changed)])
+    _, _, axes = np.linalg.svd(stacked, full_matrices=False)
+    found = np.concatenate(maps)
+    np.testing.assert_allclose(np.abs(found), np.abs(stacked @ axes[:2].T), atol=1e-9)
+
+
+def test_a_collapsed_state_has_no_spread_to_hold():
+    maps, shares = projecting.together([np.ones((6, 3)), np.random.default_rng(0).normal(size=(6, 3))])
+    assert not maps[0].any()
+    assert np.isnan(shares[0])
+    assert not np.concatenate(projecting.together([np.ones((6, 3))] * 2)[0]).any()
+    assert projecting.together([np.arange(4.0)[:, None]] * 2)[0][0].shape == (4, 2)
+
+
+def test_tsne_of_equal_states_leaves_dots_where_they_are():
+    features = np.random.default_rng(2).normal(size=(40, 8)) + 12 * np.repeat([0, 1], 20)[:, None]
+    first, second = projecting.tsne_through([features, features])
+    apart = np.linalg.norm(first - second, axis=1).mean()
+    assert apart < 0.2 * np.linalg.norm(first - first[::-1], axis=1).mean()
+    mirror = first @ [[0.6, 0.8], [0.8, -0.6]]
+    found = projecting.tsne(features, start=mirror)
+    assert np.linalg.norm(found - mirror, axis=1).mean() < 0.5 * np.linalg.norm(found - first, axis=1).mean()
+    assert projecting.tsne(features, start=np.zeros((40, 2))).tolist() == first.tolist()
 
 
 def test_tsne_keeps_groups_together_and_repeats_itself():
