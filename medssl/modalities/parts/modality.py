@@ -134,7 +134,7 @@ class Modality:
         """Return what `prepare` takes: padding as air, the VOI LUT applied if asked for, then MONAI's transforms.
 
         Raises:
-            DataError: There is nothing but padding, or a VOI LUT or a transform cannot be applied to this image.
+            DataError: There is nothing but padding, or a transform cannot be applied to this image.
         """
         image = shown(image) if self.voi_lut else with_air(image)
         return apply(image, self.transforms) if self.transforms else image
