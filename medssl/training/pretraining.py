@@ -129,7 +129,7 @@ def modality_of(settings: PretrainSettings) -> Modality:
     """Return the modality with the run's changes to its views."""
     modality = own.named(settings.modality, settings.own_modality)
     data = settings.data
-    return modality.with_transforms(data.transforms).with_voi_lut(data.voi_lut).with_augment(settings.augment)
+    return modality.reading(data.transforms, voi_lut=data.voi_lut).with_augment(settings.augment)
 
 
 def build(settings: PretrainSettings) -> nn.Module:

@@ -125,6 +125,14 @@ class Modality:
         """Return the modality that reads intensities through the VOI LUT of a file, or through its own window."""
         return replace(self._without_windows() if asked else self, voi_lut=asked)
 
+    def reading(self, transforms: Sequence[Mapping[str, Any]], *, voi_lut: bool) -> "Modality":
+        """Return the modality as the settings `data.transforms` and `data.voi_lut` have it read images.
+
+        Raises:
+            SettingsError: A transform is unknown, draws at random, or has wrong arguments.
+        """
+        return self.with_transforms(transforms).with_voi_lut(voi_lut)
+
     def _without_windows(self) -> "Modality":
         """Return the modality without views through windows: those are in units of its own scale."""
         views = {name: recipe.model_copy(update={"window": Window()}) for name, recipe in self.views.items()}
