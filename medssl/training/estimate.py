@@ -1,8 +1,10 @@
 """How long a run will take and how much memory it will need, from a few real steps on made-up pixels."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ _FIRST = 2  # images of the step that is counted
 _BUDGET = 1.0  # seconds that a timed step may take
 _TRIES = 2  # the faster one counts
 _GB = 1e9
+_FORWARD, _BACKWARD = 4, 8  # a query and a key: two products of 2 d operations, and the four of their gradients
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def measure(method: nn.Module, shape: tuple[int, ...], device: Device, batch_siz
         batch_size: The size of the timed step, where there is time for it.
     """
     method = method.to(device.target).train()
-    counter, kept = FlopCounterMode(display=False), _Kept()
+    counter, kept = flop_counter(), _Kept()
     with device.seeded(), counter, torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
         _step(method, shape, _FIRST, device)
     seconds = _timed(lambda: _step(method, shape, _FIRST, device), device) / _FIRST
@@ -75,6 +78,22 @@ def measure(method: nn.Module, shape: tuple[int, ...], device: Device, batch_siz
     method.zero_grad(set_to_none=True)
     parameters = sum(p.numel() for p in method.parameters() if p.requires_grad)
     return Cost(counter.get_total_flops() / _FIRST, seconds, kept.bytes / _FIRST, parameters)
+
+
+def flop_counter() -> FlopCounterMode:
+    """Return torch's counter of floating-point operations, which knows fused attention on a CPU as well.
+
+    Attention counts as when it is written out, 12 N^2 D forward and backward, so the count does not depend on precision.
+    Torch's own counter leaves the fused kernel of CPUs out.
+    """
+    aten = torch.ops.aten
+    return FlopCounterMode(
+        display=False,
+        custom_mapping={
+            aten._scaled_dot_product_flash_attention_for_cpu: _attended,
+            aten._scaled_dot_product_flash_attention_for_cpu_backward: _attended_backward,
+        },
+    )
 
 
 def expect(cost: Cost, batch_size: int, steps: int, processes: int = 1, averages: int = 2) -> Estimate:
@@ -89,6 +108,14 @@ def expect(cost: Cost, batch_size: int, steps: int, processes: int = 1, averages
     """
     each = batch_size / processes
     return Estimate(steps, cost.seconds * each * steps, 4 * (2 + averages) * cost.parameters + cost.activations * each)
+
+
+def _attended(query: torch.Size, key: torch.Size, *_: Any, **__: Any) -> int:
+    return _FORWARD * math.prod(query) * key[-2]
+
+
+def _attended_backward(_gradient: torch.Size, query: torch.Size, key: torch.Size, *_: Any, **__: Any) -> int:
+    return _BACKWARD * math.prod(query) * key[-2]
 
 
 class _Kept:
