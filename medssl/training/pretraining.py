@@ -155,9 +155,18 @@ def build(settings: PretrainSettings) -> nn.Module:
 
 def measure(settings: PretrainSettings, device: Device) -> estimate.Cost:
     """Return what a step of this run costs."""
-    modality = modality_of(settings)
+    modality, method, train = modality_of(settings), build(settings), settings.train
     shape = (modality.channels, *(settings.data.image_size,) * modality.spatial_dims)
-    return estimate.measure(build(settings), shape, device, settings.train.batch_size)
+
+    def views(images: int) -> list[torch.Tensor]:
+        names = [str(number) for number in range(images)]
+        batch = Batch(torch.randint(256, (images, *shape), dtype=torch.uint8), names, [None] * images, names)
+        return make_views(batch, method.wish, modality, train.seed, 0, device.target)  # type: ignore[arg-type]
+
+    def optimizer(module: nn.Module) -> torch.optim.Optimizer:
+        return optim.optimizer(train.optimizer, parameter_groups(module, train.weight_decay))
+
+    return estimate.measure(method, shape, device, train.batch_size, views, optimizer)
 
 
 def write_beginning(run: Path, prepared: Prepared, request: dict[str, Any]) -> Prepared:
