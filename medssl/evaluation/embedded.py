@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from medssl import __version__, files
+from medssl.counting import counted_of
 from medssl.data.columns import COLUMNS
 from medssl.data.manifest import ARROW, Manifest
 from medssl.data.scan import keep
@@ -200,7 +201,8 @@ def _labels(manifest: Manifest, asked: Sequence[str], run: Pretrained) -> tuple[
 
 def _seen(run: Pretrained, table: pd.DataFrame) -> list[str]:
     seen = int(table["sample_id"].isin(run.pretrained_on()["sample_id"]).sum())
-    return [f"{seen} of {len(table)} images were seen in pretraining, without their labels"] if seen else []
+    told = counted_of(seen, len(table), "image", "was", "were")
+    return [f"{told} seen in pretraining, without their labels"] if seen else []
 
 
 def _why(left_out: Sequence[Any]) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 from medssl import backbones, discovery, files, methods
 from medssl.batch import Batch
 from medssl.chance import Chance, key
+from medssl.counting import counted
 from medssl.data.loader import Loader
 from medssl.data.manifest import Manifest
 from medssl.data.store import Store
@@ -309,7 +310,8 @@ class Session:
         """What people should know of the images."""
         left_out = self.store.left_out
         first = (
-            f"{len(left_out)} images could not be prepared; the first ({left_out[0].sample_id}): {left_out[0].reason}"
+            f"{counted(len(left_out), 'image')} could not be prepared; "
+            f"the first ({left_out[0].sample_id}): {left_out[0].reason}"
             if left_out
             else None
         )
