@@ -103,13 +103,12 @@ def _datasets() -> list[Entry]:
     for name in cards.names():
         card = cards.load(name)
         can = ["fetch"] * bool(card.files) + ["adopt"] * (not card.not_adoptable)
-        known = card.modality in discovery.names("modalities")
         facts = {
             "modality": card.modality,
             "access": card.access,
             "can": can,
             "partner": card.ood_partner or "",
-            "note": "" if known else f"there is no --modality {card.modality}",
+            "note": cards.WITHOUT_MODALITY.get(card.modality, ""),
         }
         entries.append(Entry(name, card.title, facts))
     return entries

@@ -71,7 +71,7 @@ def adopt(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a manifest of that name."),
 ) -> None:
     """Turn a copy of a public dataset into a manifest: labels, patients, sites and remarks as its card says."""
-    from medssl import discovery, files
+    from medssl import files
     from medssl.cli.progress import shown
     from medssl.data import cards
     from medssl.data.summary import summary
@@ -85,7 +85,9 @@ def adopt(
         typer.echo(line)
     typer.echo(f"wrote {target}")
     modality = cards.load(name).modality
-    if modality in discovery.names("modalities"):
+    if modality in cards.WITHOUT_MODALITY:
+        typer.echo(f"{modality}: {cards.WITHOUT_MODALITY[modality]}")
+    else:
         typer.echo(f"next: medssl pretrain --modality {modality} --method mae --data {target}")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from medssl import discovery
+from medssl.counting import counted
 
 if TYPE_CHECKING:
     from medssl.training.pretraining import Prepared
@@ -84,7 +85,7 @@ def plan(prepared: "Prepared", folder: str) -> str:
     label = f"; watching '{source.label}' (positive: {source.positive})" if source.label else ""
     lines += [f"note: {text}" for text in source.remarks]
     lines += [
-        f"{source.images} images of {source.manifest.name}{label}",
+        f"{counted(source.images, 'image')} of {source.manifest.name}{label}",
         f"{prepared.estimate}",
         f"run folder: {folder}",
     ]

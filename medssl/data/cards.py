@@ -26,6 +26,12 @@ from medssl.data.tables import read_text_table
 from medssl.errors import DataError, unknown_name
 from medssl.settings import Settings, load_yaml, validate
 
+WITHOUT_MODALITY = {
+    "microscopy": "no modality of its own: give --modality a YAML file that starts from a like one",
+    "mixed": "images of several modalities: choose those of one",
+}
+"""What a card says in place of a modality, and what that means for whoever trains on the set."""
+
 _NAMED_ALIKE = 0.5  # share of a set's files whose names must tell what its card says that they tell
 
 
@@ -90,7 +96,7 @@ class Card(Settings):
 
     Attributes:
         title: One line.
-        modality: The modality, or "mixed".
+        modality: The modality, or a word of `WITHOUT_MODALITY`.
         homepage: Where it lives.
         licence: Its licence as stated by its makers, or what is known of it.
         citation: How it is cited.

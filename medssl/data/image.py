@@ -14,12 +14,16 @@ import numpy as np
 class Display(Protocol):
     """How a file says that its image is to be shown, such as a VOI LUT."""
 
-    def shares(self, array: np.ndarray) -> np.ndarray:
-        """Return values as shares of full brightness, float32 in 0 to 1, of the same shape.
+    @property
+    def usable(self) -> bool:
+        """Whether what the file says can be applied."""
 
-        Raises:
-            ValueError: What the file says cannot be applied.
-        """
+    @property
+    def remark(self) -> str | None:
+        """What of the file cannot be applied, None where all can."""
+
+    def shares(self, array: np.ndarray) -> np.ndarray:
+        """Return values as shares of full brightness, float32 in 0 to 1, of the same shape, if this is usable."""
 
 
 @dataclass

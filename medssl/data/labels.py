@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from medssl.counting import counted_of
 from medssl.data.columns import KNOWN, SPLITS, iso_day, typed, unknown_splits
 from medssl.data.keys import Key
 from medssl.data.label_matching import FILE_KEYS, key_column, match_files, match_ids
@@ -276,7 +277,7 @@ def _merged(
         free = sorted(set(range(len(labels))) - {n for found in match.values() for n in found})
         remarks.append(f"{unused} of {len(labels)} rows of {where.name} fit no image, the first is row {free[0] + 1}")
     if without:
-        remarks.append(f"{without} of {int(usable.sum())} images have no row in {where.name}")
+        remarks.append(f"{counted_of(without, int(usable.sum()), 'image', 'has', 'have')} no row in {where.name}")
     return manifest.with_table(typed(table)).with_remarks(*remarks)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.chance import Chance, key
+from medssl.counting import counted_of
 from medssl.data.splits import known_patient_keys
 from medssl.errors import DataError
 
@@ -53,7 +54,8 @@ class Partners:
     def remark(self) -> str | None:
         """A sentence on the images that pair with themselves, None where there are none."""
         alone = int((self.count[self.ranked] == 0).sum())
-        return f"{alone} of {len(self.ranked)} images have no partner and pair with themselves" if alone else None
+        verbs = "has no partner and pairs with itself", "have no partner and pair with themselves"
+        return counted_of(alone, len(self.ranked), "image", *verbs) if alone else None
 
     def of(self, rows: np.ndarray, contents: list[str], seed: int, epoch: int) -> np.ndarray:
         """Return the partner of each image in an epoch, (B,) places; itself where it is alone.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.chance import key
+from medssl.counting import counted, counted_of
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError
 
@@ -31,7 +32,7 @@ def patient_keys(table: pd.DataFrame, where: str | None = None) -> np.ndarray:
     if unknown.any():
         first = ", ".join(table.loc[unknown, "path"].astype(str).iloc[:3])
         raise DataError(
-            f"{unknown.sum()} of {len(table)} images have no patient_id, for example {first}",
+            f"{counted_of(int(unknown.sum()), len(table), 'image', 'has', 'have')} no patient_id, for example {first}",
             where=where,
             fix="Add a patient_id column to the label table, or scan with --image-is-patient if no two images are of "
             "the same person",
@@ -137,7 +138,7 @@ class Overlap:
         """Return a phrase with the counts and the first patients."""
         named = ", ".join(self.patients[:5]) + (", ..." if len(self.patients) > 5 else "")
         patients = f"{count_of_patients(len(self.patients))} ({named})" if self.patients else "no patients"
-        return f"{patients} and {len(self.pixels)} images with equal pixels"
+        return f"{patients} and {counted(len(self.pixels), 'image')} with equal pixels"
 
 
 def overlap(
@@ -285,7 +286,7 @@ def patients_by_class(labels: np.ndarray, patients: np.ndarray) -> dict[object, 
 
 def count_of_patients(number: int) -> str:
     """Return a number of patients in words."""
-    return f"{number} patient" if number == 1 else f"{number} patients"
+    return counted(number, "patient")
 
 
 def _word(name: object) -> str:

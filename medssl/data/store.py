@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from medssl import files
+from medssl.counting import counted
 from medssl.data import packing
 from medssl.data.image import Image
 from medssl.data.manifest import Manifest
@@ -158,7 +159,7 @@ def open_store(folder: Path, manifest: Manifest) -> Store:
 
 def _counted(about: dict[str, Any]) -> tuple[str, ...]:
     counts = about.get("remarks") or {}
-    return tuple(f"{count} {'image' if count == 1 else 'images'}: {text}" for text, count in counts.items())
+    return tuple(f"{counted(count, 'image')}: {text}" for text, count in counts.items())
 
 
 def read(folder: Path) -> tuple[Images, pd.DataFrame]:

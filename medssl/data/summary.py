@@ -4,6 +4,7 @@ from collections import Counter
 
 import pandas as pd
 
+from medssl.counting import counted
 from medssl.data.labels import fold
 from medssl.data.manifest import Manifest
 
@@ -44,14 +45,10 @@ def _who(usable: pd.DataFrame) -> list[str]:
     sites = usable["site"].nunique()
     devices = usable[["manufacturer", "model"]].dropna(how="all").drop_duplicates().shape[0]
     unknown = int(usable["patient_id"].isna().sum())
-    parts = [_several(patients, "patient") + (f" ({_several(unknown, 'image')} without one)" if unknown else "")]
-    parts += [_several(sites, "site") if sites else "site unknown"]
-    parts += [_several(devices, "device") if devices else "device unknown"]
+    parts = [counted(patients, "patient") + (f" ({counted(unknown, 'image')} without one)" if unknown else "")]
+    parts += [counted(sites, "site") if sites else "site unknown"]
+    parts += [counted(devices, "device") if devices else "device unknown"]
     return ["  " + ", ".join(parts)]
-
-
-def _several(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _what(usable: pd.DataFrame) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from medssl.counting import counted_of
 from medssl.data.columns import no_days
 from medssl.data.manifest import Manifest
 from medssl.data.splits import count_of_patients
@@ -35,7 +36,7 @@ def last_days(manifest: Manifest, table: pd.DataFrame, patients: np.ndarray) -> 
     unknown = table["study_date"].isna().to_numpy(dtype=bool)
     if unknown.any():
         raise DataError(
-            f"{unknown.sum()} of {len(table)} images have no study_date, for example "
+            f"{counted_of(int(unknown.sum()), len(table), 'image', 'has', 'have')} no study_date, for example "
             f"{table.loc[unknown, 'path'].iloc[0]}",
             where=manifest.name,
             fix='Join a table with a column study_date, or leave them out with --where "study_date.notna()"',

@@ -72,7 +72,7 @@ class Cohort:
 def modality_of(recipe: Recipe) -> Modality:
     """Return the modality of a recipe."""
     modality = own.named(recipe.modality, json.loads(recipe.own) if recipe.own else None)
-    return modality.with_transforms(json.loads(recipe.transforms)).with_voi_lut(recipe.voi_lut)
+    return modality.reading(json.loads(recipe.transforms), voi_lut=recipe.voi_lut)
 
 
 def labelled(manifest: Manifest, spec: LabelSpec) -> tuple[Manifest, BinaryLabel]:

@@ -14,6 +14,7 @@ import torch
 
 from medssl import __version__, files, kept
 from medssl.backbones.weights import CONFIG
+from medssl.counting import counted_of
 from medssl.data.columns import COLUMNS
 from medssl.data.manifest import ARROW, Manifest
 from medssl.data.scan import keep
@@ -218,7 +219,8 @@ def _labels(manifest: Manifest, asked: Sequence[str], run: Pretrained) -> tuple[
 
 def _seen(run: Pretrained, table: pd.DataFrame) -> list[str]:
     seen = int(table["sample_id"].isin(run.pretrained_on()["sample_id"]).sum())
-    return [f"{seen} of {len(table)} images were seen in pretraining, without their labels"] if seen else []
+    told = counted_of(seen, len(table), "image", "was", "were")
+    return [f"{told} seen in pretraining, without their labels"] if seen else []
 
 
 def _why(left_out: Sequence[Any]) -> str:

@@ -135,7 +135,7 @@ def _recipes(name: str, strength: str, settings: Mapping[str, Any]) -> tuple[Mod
         name.removeprefix("data."): given[name] for name in (_SIZE, _TRANSFORMS, _VOI) if name in given
     }
     data = validate(DataSettings, values, where="data")
-    kind = kind.with_transforms(data.transforms).with_voi_lut(data.voi_lut).with_augment(augment)
+    kind = kind.reading(data.transforms, voi_lut=data.voi_lut).with_augment(augment)
     return kind, data.image_size
 
 

@@ -25,7 +25,7 @@ def pack(
     """Return the store, packed if it was not there; arguments and errors as `medssl.pack` has them."""
     chosen = _settings(data, modality, settings)
     kind: Modality = discovery.load("modalities", modality).MODALITY
-    kind = kind.with_transforms(chosen.transforms).with_voi_lut(chosen.voi_lut)
+    kind = kind.reading(chosen.transforms, voi_lut=chosen.voi_lut)
     if data.is_dir() and not (cache or os.environ.get("MEDSSL_CACHE_DIR")):
         raise SettingsError(
             f"'{data}' is a folder of images, which is only read: there is no place for its store",

@@ -91,8 +91,9 @@ def resolve(
         preset: "auto", or "none" for the defaults and recommendations alone.
         flops: Floating-point operations of a training step an image, where known; on a CPU the number of epochs
             follows from it.
-        patients_known: Whether the patient of every image is known, and one has two images: without it positives are
-            of the same patient only where the user says so.
+        patients_known: Whether the patient of every image is known, there are several, and one has two images, as far
+            as the manifest says: without it positives are of the same patient only where the user says so. Where images
+            that cannot be prepared change it, `pairing.after_packing` gives the recommendation up.
 
     Raises:
         SettingsError: A name or value is wrong.
@@ -164,6 +165,12 @@ def _recommended(method: str, family: str, modality: str, *, patients_known: boo
     if not patients_known:
         both = {name: c for name, c in both.items() if not (name.endswith(".positives") and c.value == "patient")}
     return _fitting(both, family, method)
+
+
+def is_recommended(name: str, choice: Choice, settings: PretrainSettings) -> bool:
+    """Return whether a choice is what method or modality recommends, and nobody's who set it."""
+    family, like = backbones.names()[settings.backbone], own.like(settings.modality, settings.own_modality)
+    return _recommended(settings.method, family, like, patients_known=True).get(name) == choice
 
 
 def _with_optimizer(method: str, asked: Choice | None) -> dict[str, Choice]:
@@ -296,7 +303,7 @@ def _batch(usual: Choice, images: int) -> Choice:
     return usual if usual.value <= fitting else Choice(fitting, f"{images} images: more than a step or two an epoch")
 
 
-_CPU_FLOPS = 6e12  # some 2 minutes at the 50 GFLOP/s that two cores give very small networks
+_CPU_FLOPS = 6.16e12  # some 2 minutes at the 50 GFLOP/s that two cores give very small networks
 _CPU_IMAGES = (20_000, 400_000)
 _GPU_IMAGES = 20e6
 

@@ -6,24 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
 from medssl import backbones, discovery, files, methods
 from medssl.batch import Batch
 from medssl.chance import Chance, key
-from medssl.data import partners
+from medssl.counting import counted
 from medssl.data.loader import Loader
 from medssl.data.manifest import Manifest
-from medssl.data.partners import Partners
 from medssl.data.store import Store
 from medssl.errors import DataError, SettingsError
 from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import Modality
 from medssl.modalities.parts.storing import stored
 from medssl.settings import Choice, validate
-from medssl.training import checkpoint, estimate, optim, presets, provenance, results, runs
+from medssl.training import checkpoint, estimate, optim, pairing, presets, provenance, results, runs
 from medssl.training.collapse import Alarms
 from medssl.training.device import Device, memory_bytes, open_device
 from medssl.training.loop import Plan, Training
@@ -121,7 +119,7 @@ def prepare(user: dict[str, Choice], preset: str = "auto", progress: Progress | 
         raise SettingsError(
             f"train.keep_epochs names epoch {late[0]}, but the run has {train.epochs}", fix="Set train.epochs too"
         )
-    partners_among(resolved.settings, source.manifest.table, np.flatnonzero(~source.held), source.manifest.name)
+    pairing.among(resolved.settings, source.manifest.table, np.flatnonzero(~source.held), source.manifest.name)
     steps = train.epochs * max(1, source.images // train.batch_size)
     averages = optim.AVERAGES[train.optimizer]
     expected = estimate.expect(cost, min(train.batch_size, source.images), steps, device.world, averages)
@@ -132,7 +130,7 @@ def modality_of(settings: PretrainSettings) -> Modality:
     """Return the modality with the run's changes to its views."""
     modality = own.named(settings.modality, settings.own_modality)
     data = settings.data
-    return modality.with_transforms(data.transforms).with_voi_lut(data.voi_lut).with_augment(settings.augment)
+    return modality.reading(data.transforms, voi_lut=data.voi_lut).with_augment(settings.augment)
 
 
 def build(settings: PretrainSettings) -> nn.Module:
@@ -156,32 +154,20 @@ def build(settings: PretrainSettings) -> nn.Module:
         return module.Method(backbone, values)
 
 
-def partners_among(settings: PretrainSettings, table: pd.DataFrame, rows: np.ndarray, where: str) -> Partners | None:
-    """Return who may be whose positive among the images that are trained on, None where views are of one image.
-
-    Raises:
-        DataError: The manifest does not say what belongs together, no two images do, or nothing is left to contrast.
-    """
-    asked = settings.group(settings.method)
-    kind = asked.get("positives", "image")
-    if kind == "image":
-        return None
-    found = partners.find(table, rows, kind, asked.get("neighbour_distance", 1), where)
-    contrasts = getattr(discovery.load("methods", settings.method).Method, "contrasts", False)
-    if contrasts and len(np.unique(found.kin[rows])) < 2:
-        raise DataError(
-            f"All {len(rows)} images are of one patient or volume, and {settings.method} contrasts none of these",
-            where=where,
-            fix=f"Choose the same image with {settings.method}.positives=image, or a method without negatives: byol",
-        )
-    return found
-
-
 def measure(settings: PretrainSettings, device: Device) -> estimate.Cost:
     """Return what a step of this run costs."""
-    modality = modality_of(settings)
+    modality, method, train = modality_of(settings), build(settings), settings.train
     shape = (modality.channels, *(settings.data.image_size,) * modality.spatial_dims)
-    return estimate.measure(build(settings), shape, device, settings.train.batch_size)
+
+    def views(images: int) -> list[torch.Tensor]:
+        names = [str(number) for number in range(images)]
+        batch = Batch(torch.randint(256, (images, *shape), dtype=torch.uint8), names, [None] * images, names)
+        return make_views(batch, method.wish, modality, train.seed, 0, device.target)  # type: ignore[arg-type]
+
+    def optimizer(module: nn.Module) -> torch.optim.Optimizer:
+        return optim.optimizer(train.optimizer, parameter_groups(module, train.weight_decay))
+
+    return estimate.measure(method, shape, device, train.batch_size, views, optimizer)
 
 
 def write_beginning(run: Path, prepared: Prepared, request: dict[str, Any]) -> Prepared:
@@ -250,15 +236,20 @@ class Session:
     method: nn.Module
     training: Training
     monitor: Monitor
+    of_pairs: str | None
 
     @classmethod
     def open(cls, folder: Path, prepared: Prepared, signals: StopSignals, progress: Progress | None) -> "Session":
         """Pack the images, build everything, and take up the newest checkpoint."""
-        settings, device = prepared.settings, prepared.device
-        modality = modality_of(settings)
-        store = stored(prepared.source.manifest, modality, settings.data.image_size, progress)
-        selection = select(prepared.source, store.index)
+        settings, device, source = prepared.settings, prepared.device, prepared.source
+        modality, positives = modality_of(settings), pairing.chosen(settings, prepared.choices, folder)
+        store = stored(source.manifest, modality, settings.data.image_size, progress)
+        selection = select(source, store.index)
+        pairs = pairing.after_packing(settings, positives, store.index, selection.rows, source.manifest.name)
+        settings = pairs.settings
+        device.wait()  # until every process has read what is written now
         if device.rank == 0:
+            pairing.keep(folder, pairs)
             results.write_images_used(folder, selection.table())
         train = settings.train
         loader = Loader(
@@ -269,7 +260,7 @@ class Session:
             device.rank,
             device.world,
             workers=train.workers,
-            partners=partners_among(settings, store.index, selection.rows, prepared.source.manifest.name),
+            partners=pairs.partners,
         )
         method = build(settings).to(device.target)
         log = folder / runs.LOG if device.rank == 0 else None
@@ -286,7 +277,7 @@ class Session:
             folder,
             methods.exported(method),
             {epoch * loader.steps_per_epoch: epoch for epoch in train.keep_epochs},
-            lambda training: results.card(settings, prepared.source, len(selection), training),
+            lambda training: results.card(settings, source, len(selection), training),
         )
         plan = plan_of(settings, loader)
         watched = getattr(method, "alarms", []) if train.stop_when_collapsed else []
@@ -294,7 +285,8 @@ class Session:
         hooks = [Recorder(journal, train.log_every, alarms), monitor, snapshots, saver]
         task = Pretraining(method, modality, train.seed, loader.steps_per_epoch, device.target)
         training = Training(task, loader, plan, device, hooks)
-        session = cls(folder, prepared, store, selection, method, training, monitor)
+        prepared = replace(prepared, settings=settings)
+        session = cls(folder, prepared, store, selection, method, training, monitor, pairs.remark)
         session._take_up(journal)
         return session
 
@@ -318,13 +310,12 @@ class Session:
         """What people should know of the images."""
         left_out = self.store.left_out
         first = (
-            f"{len(left_out)} images could not be prepared; the first ({left_out[0].sample_id}): {left_out[0].reason}"
+            f"{counted(len(left_out), 'image')} could not be prepared; "
+            f"the first ({left_out[0].sample_id}): {left_out[0].reason}"
             if left_out
             else None
         )
-        found = self.training.loader.partners  # type: ignore[attr-defined]
-        alone = None if found is None else found.remark
-        return [*self.selection.remarks, *self.store.remarks, *(text for text in (first, alone) if text)]
+        return [*self.selection.remarks, *self.store.remarks, *(text for text in (first, self.of_pairs) if text)]
 
     def conclude(self) -> None:
         """Write what a finished run holds: backbones, samples to look at, and the closed record."""

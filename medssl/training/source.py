@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from medssl.batch import Batch
+from medssl.counting import counted, counted_of
 from medssl.data import builtin, keys
 from medssl.data.labels import binary_label
 from medssl.data.manifest import Manifest
@@ -99,7 +100,8 @@ def open_source(data: DataSettings, modality: str, progress: Progress | None = N
         )
     remarks = [builtin.SENTENCE] if synthetic else []
     remarks += [*([gone] if gone else []), *doubtful]
-    remarks += [f"{held.sum()} of {len(kept)} images belong to the test part and are left out"] if held.any() else []
+    verbs = "belongs to the test part and is left out", "belong to the test part and are left out"
+    remarks += [counted_of(int(held.sum()), len(kept), "image", *verbs)] if held.any() else []
     return Source(kept, held, label, labels, positive, synthetic, scanned, (*manifest.remarks, *remarks))
 
 
@@ -132,7 +134,7 @@ def _gone(usable: Manifest) -> str:
             where=usable.folder,
             fix="Put them back, or scan the folder again where they are now",
         )
-    return f"{len(missing)} of {len(paths)} files are not there" if missing else ""
+    return f"{counted_of(len(missing), len(paths), 'file', 'is', 'are')} not there" if missing else ""
 
 
 def _held(usable: Manifest, share: float) -> np.ndarray:
@@ -147,8 +149,9 @@ def _held(usable: Manifest, share: float) -> np.ndarray:
         return given | (np.isin(keys, keys[given]) & ~unknown)
     if unknown.any():
         first = ", ".join(table.loc[unknown, "path"].astype(str).iloc[:3])
+        told = counted_of(int(unknown.sum()), len(table), "image", "has", "have")
         raise DataError(
-            f"{unknown.sum()} of {len(table)} images have no patient_id ({first}), so no test part can be set aside",
+            f"{told} no patient_id ({first}), so no test part can be set aside",
             where=usable.name,
             fix="Scan with a label table that has patient_id, or train on all images with --set data.holdout=0",
         )
@@ -221,7 +224,9 @@ def select(source: Source, index: pd.DataFrame) -> Selection:
             where=source.manifest.name,
             fix="Use all images with --set data.holdout=0",
         )
-    remarks = [f"{same.sum()} images with the pixels of a test image are left out"] if same.any() else []
+    pixels = "with the pixels of a test image"
+    told = counted(int(same.sum()), f"image {pixels} is left out", f"images {pixels} are left out")
+    remarks = [told] if same.any() else []
     return Selection(
         rows,
         index["sample_id"].to_numpy(dtype=object)[rows],

@@ -53,6 +53,8 @@ def test_a_modality_names_its_data_and_a_recipe_its_methods():
     sets = {entry.name: entry.facts for entry in catalogue.listed("datasets")}
     assert sets["chexpert"]["access"] == "registration"
     assert sets["camelyon17"]["can"] == []
+    assert "no modality of its own: give --modality a YAML file" in sets["bloodmnist"]["note"]
+    assert (sets["isic-2020"]["modality"], sets["isic-2020"]["note"]) == ("dermatology", "")
 
 
 def test_without_a_kind_the_kinds_are_counted():

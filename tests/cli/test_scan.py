@@ -30,7 +30,7 @@ def test_a_manifest_is_written_and_summed_up(archive, tmp_path, name):
         "3 images in 3 files (3 ok, 1 unreadable, 1 skipped)",
         "2 patients (1 image without one), 1 site",
         "named .dcm, but its content",
-        "1 of 3 images have no row in labels.csv",
+        "1 of 3 images has no row in labels.csv",
         f"next: medssl pretrain --modality [{' or '.join(discovery.names('modalities'))}] --method mae --data {out}",
     ]:
         assert said in done.output

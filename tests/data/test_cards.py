@@ -17,9 +17,6 @@ def picture(path: Path, seed: int = 0) -> None:
     Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 20), np.uint8)).save(path)
 
 
-FOREIGN = {"fundus", "histology", "dermoscopy", "ultrasound", "microscopy", "mammography"}  # no modality of ours yet
-
-
 def test_there_is_a_card_for_every_common_set():
     assert len(cards.names()) >= 50
 
@@ -27,7 +24,7 @@ def test_there_is_a_card_for_every_common_set():
 @pytest.mark.parametrize("name", cards.names())
 def test_every_card_is_valid(name):
     card = cards.load(name)
-    assert card.modality == "mixed" or card.modality in {*discovery.names("modalities"), *FOREIGN}
+    assert card.modality in {*discovery.names("modalities"), *cards.WITHOUT_MODALITY}
     assert card.ood_partner != name
     assert card.ood_partner is None or card.ood_partner in cards.names()
     assert card.homepage.startswith(("https://", "http://medicaldecathlon.com"))
@@ -35,6 +32,11 @@ def test_every_card_is_valid(name):
     assert card.remarks
     assert all(rule.words or rule.contains or rule.others for rule in card.derived.values())
     assert card.not_adoptable or card.only or card.path_pattern
+
+
+def test_what_is_declared_to_have_no_modality_has_none_and_is_some_cards():
+    assert not set(cards.WITHOUT_MODALITY) & set(discovery.names("modalities"))
+    assert set(cards.WITHOUT_MODALITY) <= {cards.load(name).modality for name in cards.names()}
 
 
 @pytest.mark.parametrize("name", [name for name in cards.names() if cards.load(name).files])

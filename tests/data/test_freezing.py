@@ -163,7 +163,7 @@ def test_unreadable_files_are_in_no_part():
     [
         ({"site": ["A", "A", None, "B"]}, Rule(sites=("B",)), "1 of 4 images have no site"),
         ({"site": list("AABB")}, Rule(sites=("A", "B")), "have all 4 patients: nothing is left"),
-        ({"study_date": ["2020-01-01"] * 3 + [None]}, Rule(by_time=True), "1 of 4 images have no study_date"),
+        ({"study_date": ["2020-01-01"] * 3 + [None]}, Rule(by_time=True), "1 of 4 images has no study_date"),
         ({"study_date": ["2020-01-01"] * 4}, Rule(by_time=True), "No patient of 4 is in the part 'train'"),
         ({"study_date": ["2020-01-01"] * 4}, Rule(test_from="2021-01-01"), "2020-01-01 to 2020-01-01"),
         ({"remarks": ("dates are shifted per patient",)}, Rule(by_time=True), "who came first: dates are shifted"),

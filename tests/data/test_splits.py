@@ -148,7 +148,7 @@ def test_overlap_names_patients_and_counts_equal_pixels():
     shared = overlap(["A/1", "A/2"], ["A/2", "B/1"], ["h1", "h2"], ["h2", "h3"])
     assert (shared.patients, shared.pixels) == (["A/2"], ["h2"])
     assert shared
-    assert "1 patient (A/2) and 1 images" in str(shared)
+    assert "1 patient (A/2) and 1 image with" in str(shared)
     assert not overlap(["a"], ["b"], ["x"], ["y"])
 
 

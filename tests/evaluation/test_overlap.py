@@ -19,7 +19,7 @@ TEST = images(("site/1", "aa"), ("site/2", "bb"))
     ("pool", "said"),
     [
         (images(("site/1", "zz"), ("site/9", "yy")), r"1 patient \(site/1\) and 0 images"),
-        (images(("site/8", "bb")), r"no patients and 1 images with equal pixels \(test samples id-bb\)"),
+        (images(("site/8", "bb")), r"no patients and 1 image with equal pixels \(test samples id-bb\)"),
     ],
 )
 def test_training_on_a_test_patient_or_image_is_an_error_that_names_it(pool, said):
@@ -79,7 +79,7 @@ def test_patients_under_different_keys_are_in_doubt_and_pixels_are_compared_all_
     told = overlap.check_tests({"id": images(("site/3", "cc")), "far": other})
     assert len(told) == 1
     assert f"Whether the test sets 'id' and 'far' share patients cannot be told: patients are {said}" in told[0]
-    with pytest.raises(DataError, match="1 images with equal pixels"):
+    with pytest.raises(DataError, match="1 image with equal pixels"):
         overlap.check_tests({"id": images(("site/3", "bb")), "far": other})
 
 

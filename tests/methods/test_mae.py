@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
@@ -6,6 +8,7 @@ from medssl import backbones, methods
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.parts.token_masks import take
+from medssl.training.estimate import flop_counter
 
 SMALL = {"width": 48, "depth": 3, "heads": 4, "patch_size": 8}
 DECODER = {"decoder_width": 32, "decoder_depth": 2, "decoder_heads": 2}
@@ -235,3 +238,33 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         mae(image_size=16, mask_ratio=0.9)([torch.randn(1, 2, 16, 16)], Chance([1]))
     with pytest.raises(SettingsError, match=r"mae\.mask_ration.*mask_ratio"):
         mae(mask_ration=0.5)
+
+
+def operations(run):
+    with flop_counter() as counter:
+        run()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "dims", "share"),
+    [("vit_small", 224, 2, 0.242), ("vit_nano", 64, 2, 0.254), ("vit_nano", 48, 3, 0.260)],
+)
+def test_the_encoder_costs_near_a_quarter_at_a_mask_ratio_of_three_quarters(name, side, dims, share):
+    """A block takes 24 T D^2 + 4 T^2 D for T tokens; every patch is embedded, hidden or not."""
+    size = {"patch_size": 16 if side == 224 else 8}
+    backbone = backbones.build(name, in_channels=1, spatial_dims=dims, image_size=side, overrides=size)
+    method, view = methods.build("mae", backbone, {"mask_ratio": 0.75}), torch.randn(1, 1, *(side,) * dims)
+    patches, width = math.prod(backbone.grid), backbone.width
+    split = method._split(view, Chance([0]))
+    with torch.no_grad():
+        embedding = operations(lambda: backbone.embed(view))
+        whole, encoder = operations(lambda: backbone(view)), operations(lambda: method._encode(view, split))
+
+    def blocks(tokens):
+        return backbone.depth * (24 * tokens * width**2 + 4 * tokens**2 * width)
+
+    assert split.visible.shape[1] == patches // 4
+    assert encoder - embedding == blocks(1 + patches // 4)
+    assert whole - embedding == blocks(1 + patches)
+    assert encoder / whole == pytest.approx(share, abs=0.001)

@@ -52,4 +52,6 @@ def test_no_view_has_a_window_of_hounsfield_units_where_values_are_on_another_sc
     same = [{"name": "CropForeground"}]
     assert MODALITY.with_voi_lut(True).views["strong"].window.probability == 0
     assert MODALITY.with_transforms(scaled).views["strong"].window.probability == 0
-    assert MODALITY.with_transforms(same).with_voi_lut(False).views == MODALITY.views
+    assert MODALITY.reading(same, voi_lut=False).views == MODALITY.views
+    both = MODALITY.reading(same, voi_lut=True)
+    assert (list(both.transforms), both.voi_lut) == (same, True)

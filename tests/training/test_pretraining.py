@@ -282,7 +282,7 @@ def test_images_without_partner_are_told_and_unknown_patients_end_in_a_sentence(
     pretrain(
         "oct", "simclr", data=data, settings=settings, out=tmp_path / "run", progress=lambda *one: told.append(one)
     )
-    assert any("1 of 9 images have no partner" in str(values) for kind, values in told if kind == "remark")
+    assert any("1 of 9 images has no partner" in str(values) for kind, values in told if kind == "remark")
     table = Manifest.load(data)
     table.with_table(table.table.assign(patient_id=None)).save(tmp_path / "unknown.parquet")
     one = pd.Series(["p"] * 9, dtype=table.table["patient_id"].dtype)
@@ -309,7 +309,7 @@ def test_images_with_the_pixels_of_a_test_image_are_left_out(manifest_of, small,
     used = pd.read_parquet(run.folder / "pretrained_on.parquet")
     assert len(used) == (~held).sum() - 1
     assert table.table["sample_id"].iloc[target] not in set(used["sample_id"])
-    assert any("1 images with the pixels of a test image" in text for text in run.provenance["remarks"])
+    assert any("1 image with the pixels of a test image is left out" in text for text in run.provenance["remarks"])
 
 
 def test_a_given_test_part_is_kept_and_its_patients_other_images_are_dropped(manifest, small, tmp_path):

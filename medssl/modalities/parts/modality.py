@@ -125,6 +125,14 @@ class Modality:
         """Return the modality that reads intensities through the VOI LUT of a file, or through its own window."""
         return replace(self._without_windows() if asked else self, voi_lut=asked)
 
+    def reading(self, transforms: Sequence[Mapping[str, Any]], *, voi_lut: bool) -> "Modality":
+        """Return the modality as the settings `data.transforms` and `data.voi_lut` have it read images.
+
+        Raises:
+            SettingsError: A transform is unknown, draws at random, or has wrong arguments.
+        """
+        return self.with_transforms(transforms).with_voi_lut(voi_lut)
+
     def _without_windows(self) -> "Modality":
         """Return the modality without views through windows: those are in units of its own scale."""
         views = {name: recipe.model_copy(update={"window": Window()}) for name, recipe in self.views.items()}
@@ -134,7 +142,7 @@ class Modality:
         """Return what `prepare` takes: padding as air, the VOI LUT applied if asked for, then MONAI's transforms.
 
         Raises:
-            DataError: There is nothing but padding, or a VOI LUT or a transform cannot be applied to this image.
+            DataError: There is nothing but padding, or a transform cannot be applied to this image.
         """
         image = shown(image) if self.voi_lut else with_air(image)
         return apply(image, self.transforms) if self.transforms else image

@@ -23,19 +23,17 @@ def with_air(image: Image) -> Image:
 def shown(image: Image) -> Image:
     """Return an image as shares of full brightness, padding black; without a VOI LUT only padding becomes air.
 
+    A remark says where there is none, or which of the file cannot be applied.
+
     Raises:
-        DataError: The VOI LUT cannot be applied, or there is nothing but padding.
+        DataError: There is nothing but padding.
     """
-    air = with_air(image)
-    if image.voi is None:
-        image.remarks.append("the file has no VOI LUT: its values go through the window of the modality")
+    air, found = with_air(image), image.voi
+    told = "the file has no VOI LUT" if found is None else found.remark
+    if found is None or not found.usable:
+        image.remarks.append(f"{told}: its values go through the window of the modality")
         return air
-    try:
-        shares = image.voi.shares(image.array)
-    except (ValueError, NotImplementedError) as error:
-        raise DataError(
-            "The VOI LUT of this image cannot be applied: its window has no width, or a function that nobody knows"
-        ) from error
-    dark = np.where(image.padded(), np.float32(0), shares)
+    image.remarks += [told] if told else []
+    dark = np.where(image.padded(), np.float32(0), found.shares(image.array))
     provenance = {**image.provenance, "voi_lut": True}
     return replace(image, array=dark, units=SHARE, scales={}, padding=None, voi=None, provenance=provenance)

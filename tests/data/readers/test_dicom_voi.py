@@ -11,8 +11,9 @@ from medssl import discovery
 from medssl.data.image import Image
 from medssl.data.keys import AS_THEY_ARE
 from medssl.data.readers import read_file
+from medssl.data.readers.parts.dicom_pixels import _shown_of_all
+from medssl.data.readers.parts.dicom_voi import Voi
 from medssl.data.scan import scan
-from medssl.errors import DataError
 from medssl.modalities.parts.storing import stored
 from tests.data.readers.test_dicom import write
 
@@ -98,13 +99,76 @@ def test_a_volume_has_one_window(real_data):
     assert image.measured.min() > -1500
 
 
+SHOWN = discovery.load("modalities", "cxr").MODALITY.with_voi_lut(True)
+MISSING = "a window whose centre or width is missing or no number"
+NARROW = "a window without width"
+
+
 @pytest.mark.parametrize(
-    "elements", [{"WindowCenter": 40, "WindowWidth": 0}, {"WindowCenter": 40, "WindowWidth": 9, "VOILUTFunction": "X"}]
+    ("elements", "fault"),
+    [
+        ({"WindowCenter": 40, "WindowWidth": 0}, NARROW),
+        ({"WindowCenter": 40, "WindowWidth": -9}, NARROW),
+        ({"WindowCenter": 40, "WindowWidth": 0.5}, NARROW),
+        ({"WindowCenter": 40, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"}, NARROW),
+        ({"WindowCenter": 40}, MISSING),
+        ({"WindowCenter": [40, 50], "WindowWidth": [0, -1]}, NARROW),
+        ({"WindowCenter": 40, "WindowWidth": 9, "VOILUTFunction": "X"}, "a window of a function that nobody knows"),
+        ({"VOILUTSequence": [table(0, [1, 2], 9)]}, "a broken table"),
+    ],
 )
-def test_a_window_that_cannot_be_applied_is_named(tmp_path, elements):
-    modality = discovery.load("modalities", "cxr").MODALITY.with_voi_lut(True)
-    with pytest.raises(DataError, match="VOI LUT of this image cannot be applied"):
-        modality.before(read_file(write(tmp_path / "a.dcm", BYTES, **elements)))
+def test_where_no_window_can_be_applied_the_image_is_as_without_one_and_says_so(tmp_path, elements, fault):
+    image = read_file(write(tmp_path / "a.dcm", BYTES, **elements))
+    plain = SHOWN.before(read_file(write(tmp_path / "b.dcm", BYTES)))
+    assert np.array_equal(SHOWN.before(image).array, plain.array)
+    assert image.remarks == [
+        f"no VOI LUT of the file can be applied ({fault}): its values go through the window of the modality"
+    ]
+
+
+@pytest.mark.parametrize("text", [b"4x21", b"NaN ", b"inf "])
+def test_a_width_that_is_no_number_is_told(tmp_path, text):
+    path = write(tmp_path / "a.dcm", BYTES, WindowCenter=40, WindowWidth=4321)
+    path.write_bytes(path.read_bytes().replace(b"4321", text))
+    image = read_file(path)
+    assert SHOWN.before(image).units is None
+    assert MISSING in image.remarks[0]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"WindowCenter": [40, 90, 10], "WindowWidth": [0, 101, 5]},
+        {"WindowCenter": 90, "WindowWidth": 101, "VOILUTSequence": [table(0, [1, 2], 9)]},
+    ],
+)
+def test_the_next_window_is_taken_where_the_first_choice_cannot_be_applied(tmp_path, elements):
+    image = read_file(write(tmp_path / "a.dcm", BYTES, **elements))
+    expected = np.clip((BYTES - 89.5) / 100 + 0.5, 0, 1)
+    assert np.allclose(SHOWN.before(image).array[0], expected, atol=2e-5)
+    (remark,) = image.remarks
+    assert "its next one is" in remark
+
+
+def test_empty_elements_are_no_window(tmp_path):
+    image = read_file(write(tmp_path / "a.dcm", BYTES, WindowCenter=None, WindowWidth=None))
+    assert image.voi is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_entries_beyond_their_bits_and_steep_sigmoids_are_applied(tmp_path):
+    path = write(tmp_path / "a.dcm", BYTES, VOILUTSequence=[table(0, [0, 300], 8)])
+    assert shares(path).ravel()[:3].tolist() == [0, 1, 1]
+    path = write(tmp_path / "b.dcm", BYTES, WindowCenter=40, WindowWidth=0.1, VOILUTFunction="SIGMOID")
+    assert shares(path).ravel()[[39, 40, 41]].tolist() == pytest.approx([0, 0.5, 1], abs=1e-4)
+
+
+def test_a_volume_is_shown_as_the_slice_nearest_to_its_middle_that_can_be():
+    kinds = [Voi((1.0, 2.0)), Voi((3.0, 4.0)), Voi(None, remark="x"), None]
+    slices = [Image(BYTES[None], voi=voi) for voi in kinds]
+    assert _shown_of_all(slices) == kinds[1]
+    assert _shown_of_all(slices[2:3]) == kinds[2]
+    assert _shown_of_all(slices[3:]) is None
 
 
 def test_padding_is_black_whatever_the_window_makes_of_it(tmp_path):
@@ -127,6 +191,8 @@ def test_every_modality_stores_what_is_shown(name):
 
 class Half:
     """Shows everything at half of full brightness at most."""
+
+    usable, remark = True, None
 
     def shares(self, array):
         return (array / array.max() / 2).astype(np.float32)

@@ -215,9 +215,10 @@ def _padding_of_all(slices: Sequence[Image], remarks: list[str]) -> tuple[float,
 
 
 def _shown_of_all(slices: Sequence[Image]) -> Display | None:
-    """Return how all slices are to be shown: as they say, or as the middle one, since a volume has one window."""
-    found = {image.voi for image in slices}
-    return found.pop() if len(found) == 1 else slices[len(slices) // 2].voi
+    """Return how all slices are to be shown: as the middle one says, or the nearest whose VOI LUT can be applied."""
+    middle = len(slices) // 2
+    found = [slices[place].voi for place in sorted(range(len(slices)), key=lambda place: abs(place - middle))]
+    return next((voi for voi in found if voi is not None and voi.usable), found[0])
 
 
 def _common(scales: Sequence[dict[str, float]], remarks: list[str]) -> dict[str, float]:
