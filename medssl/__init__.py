@@ -13,13 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medssl.api import pack, pretrain, sweep, verify
+    from medssl.api import ablate, pack, pretrain, sweep, verify
     from medssl.backbones.weights import load_backbone
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_backbone", "pack", "pretrain", "sweep", "verify"]
+__all__ = ["__version__", "ablate", "load_backbone", "pack", "pretrain", "sweep", "verify"]
 
 _HOME = {
+    "ablate": "medssl.api",
     "load_backbone": "medssl.backbones.weights",
     "pack": "medssl.api",
     "pretrain": "medssl.api",

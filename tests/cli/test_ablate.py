@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from medssl import ablation, api
+from medssl import api
 from medssl.ablation import Ablation
 from medssl.cli.main import build
 from medssl.errors import MedsslError, StoppedError
@@ -68,7 +68,7 @@ def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_p
                 raise StoppedError("Stopped")
         return real(*arguments, **named)
 
-    monkeypatch.setattr(ablation.api, "pretrain", counted)
+    monkeypatch.setattr(api, "pretrain", counted)
     stopped = run(*asked(data, out))
     assert stopped.exit_code == 75
     assert f"Go on with: --resume -o {out}." in stopped.stderr
@@ -95,7 +95,7 @@ def test_a_training_that_diverges_is_a_result(data, tmp_path, monkeypatch):
             raise MedsslError("The loss is not finite")
         return real(*arguments, **named)
 
-    monkeypatch.setattr(ablation.api, "pretrain", diverging)
+    monkeypatch.setattr(api, "pretrain", diverging)
     done = run(*asked(data, tmp_path / "out"))
     assert done.exit_code == 0, done.output
     assert "MAE with 0.75, seed 0 failed: The loss is not finite" in (tmp_path / "out" / "report.html").read_text()
@@ -114,7 +114,7 @@ def test_a_training_that_diverges_is_a_result(data, tmp_path, monkeypatch):
         ("mask", ["--values", "mae.mask_ratio=1.5"], 2, "less than 1"),
         ("mask", ["--score", "accuracy"], 2, "probe or knn"),
         ("mask", ["--modality", "otc"], 2, "Did you mean 'oct'"),
-        ("mask", ["--data", "nowhere.parquet", "--label", "d"], 65, "no such manifest"),
+        ("mask", ["--data", "nowhere.parquet", "--label", "d"], 65, "no such file or folder"),
         ("mask", ["--data", "nowhere.parquet"], 2, "needs a label"),
     ],
 )
