@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 
 from medssl.evaluation.validated import SCORES
 from medssl.report import heat, page, svg
 from medssl.report.run import method_title, modality_title
-from medssl.report.words import interval, number, plural
+from medssl.report.words import count, interval, known, number, plural
+from medssl.settings import flat
 
 NAME = "report.html"
 Row = dict[str, Any]
@@ -30,37 +32,112 @@ _READ = {
 }
 
 
-def write(out: Path, plan: Row, cells: Sequence[Row], baseline: Row, score: str, synthetic: bool) -> Path:
+def write(
+    out: Path, plan: Row, cells: Sequence[Row], baseline: Row, score: str, synthetic: bool, settings: Row | None = None
+) -> Path:
     """Write the page of an ablation and return its path.
 
     Args:
         out: The ablation's folder.
         plan: What was varied, on what.
-        cells: Method, row, column and seed of each training, with its scores or why it failed.
+        cells: Method, row, column and seed of each training, with its scores, or why it `failed`, or that it is
+            `missing` and will be tried again.
         baseline: The scores of random weights.
         score: "probe" or "knn".
         synthetic: Whether the images are a built-in cohort.
+        settings: Every resolved value of one of the trainings.
     """
-    table = pd.DataFrame([cell for cell in cells if "failed" not in cell])
+    scored = [cell for cell in cells if "probe" in cell]
+    table = pd.DataFrame(scored)
     title, rows, columns = _TITLES[plan["what"]]
-    failed = [f"{_where(cell)} failed: {cell['failed']}" for cell in cells if "failed" in cell]
     context = {
         "title": title,
-        "of": modality_title(plan["modality"]),
+        "of": modality_title(plan["modality"], plan.get("own_modality")),
         "synthetic": synthetic,
         "name": out.resolve().name,
-        "label": plan["label"][0],
-        "headline": _headline(table, baseline, score, plan["what"]),
-        "read": _READ[plan["what"]],
+        "label": _label(plan),
+        "headline": _headline(table, baseline, score, plan),
+        "facts": _facts(baseline, settings or {}, plan),
+        "chance": _chance(table, score, plan),
+        "tested": "no patient was kept for tests"
+        if _holdout(settings or {}) == 0
+        else "test patients were not looked at",
+        "read": _read(table, baseline, score, plan),
         "score": SCORES[score],
         "axes": (rows, columns),
         "panels": _panels(table, plan, baseline, score),
-        "lines": [_line(cell) for cell in cells if "failed" not in cell],
+        "lines": [_line(cell) for cell in scored],
         "baseline": _line({"method": "", "row": "", "column": "", "seed": 0, **baseline}),
-        "remarks": [*failed, *_seeds(plan)],
+        "remarks": _remarks(cells, baseline),
         "plan": {**plan, "data": Path(plan["data"]).name if plan["data"] else "the built-in cohort"},
+        "settings": _held(settings or {}, plan),
     }
     return page.write(out / NAME, page.render("ablate.html.j2", context))
+
+
+def _label(plan: Row) -> str:
+    column, positive, negative = plan["label"]
+    words = [", ".join(side) for side in (positive, negative) if side]
+    return f"“{column}” ({' against '.join(words)})" if words else f"“{column}”"
+
+
+def _facts(baseline: Row, settings: Row, plan: Row) -> str:
+    """Say on how many images scores stand, and what every training was."""
+    images, patients = plural(int(baseline["images"]), "image"), plural(int(baseline["patients"]), "patient")
+    scored = f"{images} of {patients}, {count(baseline.get('positives'))} of them positive"
+    train, data = settings.get("train", {}), settings.get("data", {})
+    varied = {name.rpartition(".")[2] for name in plan.get("values", {})}
+    parts = [
+        f"{settings['backbone']}" if "backbone" in settings else "",
+        f"{data['image_size']} pixels a side" if "image_size" in data else "",
+        plural(train["epochs"], "epoch") if "epochs" in train and "epochs" not in varied else "",
+        f"{train['batch_size']} images a batch" if "batch_size" in train and "batch_size" not in varied else "",
+    ]
+    each = ", ".join(part for part in parts if part)
+    return f"Scored on {scored}. {f'Each training: {each}.' if each else ''}"
+
+
+def _holdout(settings: Row) -> Any:
+    return settings.get("data", {}).get("holdout")
+
+
+def _held(settings: Row, plan: Row) -> Row:
+    """Return the resolved settings without what varies and without places."""
+    varied = {*plan.get("values", {}), "train.seed", "data.manifest", *([] if plan["what"] != "batch" else ["method"])}
+    augment = plan["what"] == "augmentations"
+    return {n: v for n, v in flat(settings).items() if n not in varied and not (augment and n.startswith("augment"))}
+
+
+def _remarks(cells: Sequence[Row], baseline: Row) -> list[str]:
+    failed = [f"{_where(cell)} failed: {cell['failed']}" for cell in cells if "failed" in cell]
+    again = [
+        f"{_where(cell)} is not scored, for want of images or files: --resume tries it again"
+        for cell in cells
+        if "missing" in cell
+    ]
+    unknown = int(baseline.get("unknown", 0))
+    alone = (
+        f"{plural(unknown, 'image')} of unknown patient count as patients of their own: where they are several of one "
+        "person, scores are too high and intervals too narrow"
+    )
+    return [*failed, *again, *([alone] if unknown else [])]
+
+
+def _chance(table: pd.DataFrame, score: str, plan: Row) -> str:
+    """Say how far another seed moves a score, where that was tried."""
+    if plan["seeds"] == 1:
+        return (
+            "One seed a cell: how far another seed would move a score is not in the intervals and not known here; "
+            "--seeds 3 shows it."
+        )
+    each = table.groupby(["method", "row", "column"])[score]
+    apart = (each.max() - each.min())[each.count() > 1]
+    if apart.dropna().empty:
+        return f"Scores are means over {plan['seeds']} seeds."
+    return (
+        f"Scores are means over {plan['seeds']} seeds, which lie {number(apart.median())} apart in the middle cell and "
+        f"{number(apart.max())} at most; intervals are of patients alone."
+    )
 
 
 def _panels(table: pd.DataFrame, plan: Row, baseline: Row, score: str) -> list[tuple[str, Markup]]:
@@ -101,14 +178,18 @@ def _curve(method: str, part: pd.DataFrame, plan: Row, baseline: Row, score: str
     x, y = means.index.to_numpy(dtype=float), means.to_numpy(dtype=float)
 
     def paint(axes: Axes) -> None:
-        if score == "knn" and plan["seeds"] == 1:
-            ends = part.sort_values("row")[["knn_low", "knn_high"]].to_numpy(dtype=float)
-            axes.vlines(x, ends[:, 0], ends[:, 1], color=svg.COLOURS["accent"], linewidth=1, alpha=0.5)
-        axes.plot(part["row"], part[score], linestyle="none", marker="o", markersize=4, color=svg.COLOURS["faint"])
-        axes.plot(x, y, color=svg.COLOURS["accent"], linewidth=2, marker="o", markersize=5)
-        axes.axhline(baseline[score], color=svg.COLOURS["faint"], linewidth=1, dashes=(3, 3))
-        place, muted = axes.get_yaxis_transform(), svg.COLOURS["muted"]
+        accent, muted, faint = (svg.COLOURS[name] for name in ("accent", "muted", "faint"))
+        axes.axhspan(*_limits(baseline, score), color=faint, alpha=0.15, linewidth=0)
+        axes.axhline(baseline[score], color=faint, linewidth=1, dashes=(3, 3))
+        place = axes.get_yaxis_transform()
         axes.text(0.01, baseline[score], "random weights", color=muted, va="bottom", fontsize=11, transform=place)
+        for seed, points in part.groupby("seed"):
+            aside = ScaledTranslation((seed - (plan["seeds"] - 1) / 2) * 5 / 72, 0, axes.figure.dpi_scale_trans)
+            at, ends = points["row"], np.array([_limits(point, score) for _, point in points.iterrows()])
+            axes.vlines(at, *ends.T, color=accent, linewidth=1.5, alpha=0.5, transform=axes.transData + aside)
+            if plan["seeds"] > 1:
+                axes.plot(at, points[score], "o", markersize=4, color=faint, transform=axes.transData + aside)
+        axes.plot(x, y, color=accent, linewidth=2, marker="o", markersize=5)
         if plan["what"] == "temperature":
             axes.set_xscale("log")
             axes.minorticks_off()
@@ -121,20 +202,59 @@ def _curve(method: str, part: pd.DataFrame, plan: Row, baseline: Row, score: str
     return svg.draw(f"curve-{method}", f"{SCORES[score]} by {_TITLES[plan['what']][1]}, {method_title(method)}", paint)
 
 
-def _headline(table: pd.DataFrame, baseline: Row, score: str, what: str) -> str:
-    means = table.groupby(["method", "row", "column"])[score].mean()
-    if not means.notna().any():
+def _limits(row: Row | pd.Series, score: str) -> tuple[float, float]:
+    return float(row[f"{score}_low"]), float(row[f"{score}_high"])
+
+
+def _read(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
+    """Say how the figure is to be read."""
+    if plan["what"] not in ("augmentations", "batch"):
+        seeds = "" if plan["seeds"] == 1 else " Small points: single seeds; the line joins their means."
+        return (
+            f"{_READ[plan['what']]} Upward: AUROC; 0.5 is a guess. Thin lines, and the grey band of random weights: "
+            f"95 % intervals over patients.{seeds}"
+        )
+    width = (table[f"{score}_high"] - table[f"{score}_low"]).median() / 2
+    ends = f" A 95 % interval over patients reaches some {number(width)} to either side." if known(width) else ""
+    return f"{_READ[plan['what']]} AUROC: 0.5 is a guess, and random weights reach {number(baseline[score])}.{ends}"
+
+
+def _headline(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
+    limits = [f"{score}_low", f"{score}_high"]
+    means = table.groupby(["method", "row", "column"])[[score, *limits]].mean()
+    means = means[means[score].notna()]
+    if means.empty:
         return "No cell could be scored: there are too few patients of a class."
-    best, lowest = float(means.max()), float(means.min())
-    method, row, column = means.index[int(means.argmax())]
-    _, first, second = _TITLES[what]
-    both = bool(second) and not (what == "augmentations" and row == column)
-    place = [f"{first} {_text(row)}", *([f"{second} {_text(column)}"] if both else [])]
-    beaten = "" if best > baseline[score] else ", which none of the trainings beats"
+    best, least = means.loc[means[score].idxmax()], float(means[score].min())
+    method, row, column = means[score].idxmax()
+    random = f"Random weights reach {_with_interval(baseline, score)}"
+    beaten = "" if best[score] > baseline[score] else ", which none of the trainings beats"
     return (
-        f"The highest score, {number(best)}, is that of {method_title(str(method))} with {' and '.join(place)}; "
-        f"the lowest is {number(lowest)}. Random weights reach {number(baseline[score])}{beaten}."
+        f"The highest score, {_with_interval(best, score)}, is that of {method_title(str(method))} with "
+        f"{_place(row, column, plan['what'])}; the lowest is {number(least)}. "
+        f"{_told_apart(means[score], float(best[limits[0]]))}{random}{beaten}."
     )
+
+
+def _told_apart(means: pd.Series, low: float) -> str:
+    """Say how many of the other scores lie within the interval of the highest."""
+    others = len(means) - 1
+    within = int((means >= low).sum()) - 1
+    if not others or not known(low) or not within:
+        return ""
+    many = "the other" if others == 1 else f"{'all' if within == others else within} of the {others} other"
+    return f"Its interval holds {many} score{'s' if others > 1 else ''}, so that those are not told apart here. "
+
+
+def _with_interval(row: Row | pd.Series, score: str) -> str:
+    return f"{number(float(row[score]))} ({interval(*_limits(row, score))})"
+
+
+def _place(row: Any, column: Any, what: str) -> str:
+    _, first, second = _TITLES[what]
+    if what == "augmentations":
+        return f"{row} alone" if row == column else f"{row} and {column}"
+    return f"{first} {_text(row)}" + (f" and {second} {_text(column)}" if second else "")
 
 
 def _line(row: Row) -> Row:
@@ -144,21 +264,15 @@ def _line(row: Row) -> Row:
         "column": _text(row["column"]),
         "seed": int(row["seed"]),
         "probe": number(row["probe"]),
+        "probe_interval": interval(*_limits(row, "probe")),
         "knn": number(row["knn"]),
-        "interval": interval(row["knn_low"], row["knn_high"]),
-        "images": f"{int(row['images']):,} of {plural(int(row['patients']), 'patient')}",
+        "knn_interval": interval(*_limits(row, "knn")),
     }
 
 
 def _where(cell: Row) -> str:
     place = " and ".join(dict.fromkeys(_text(cell[name]) for name in ("row", "column")))
     return f"{method_title(str(cell['method']))} with {place}, seed {cell['seed']}"
-
-
-def _seeds(plan: Row) -> list[str]:
-    if plan["seeds"] > 1:
-        return [f"Scores of a cell are means over {plan['seeds']} seeds"]
-    return ["One seed a cell: differences that are small beside the intervals are chance; --seeds 3 shows how much"]
 
 
 def _text(value: Any) -> str:

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from medssl.errors import DataError
 from medssl.report import ablated, heat
 
-SCORES = {"knn": 0.6, "knn_low": 0.5, "knn_high": 0.7, "probe": 0.65, "images": 40, "patients": 20}
+SCORES = {"knn": 0.6, "knn_low": 0.5, "knn_high": 0.7, "probe": 0.65, "probe_low": 0.55, "probe_high": 0.75}
+SCORES |= {"images": 40, "patients": 20, "positives": 12, "unknown": 0}
 BASELINE = {**SCORES, "probe": 0.55}
 
 
@@ -32,7 +34,8 @@ def test_a_pair_is_drawn_in_both_orders(tmp_path):
     html = page(tmp_path, plan("augmentations"), cells, BASELINE)
     figure = html[html.index("<svg") : html.index("</svg>")]
     assert (figure.count("0.810"), figure.count("0.610"), figure.count("0.520")) == (2, 1, 1)
-    assert "0.810, is that of SimCLR with operation geometry and operation blur" in html
+    assert "0.810 (0.550 to\u00a00.750), is that of SimCLR with geometry and blur" in html
+    assert "reaches some 0.100 to either side" in html
 
 
 def test_methods_stand_beside_each_other_at_one_scale(tmp_path):
@@ -47,7 +50,53 @@ def test_a_curve_has_every_seed_and_their_mean_and_random_weights(tmp_path):
     html = page(tmp_path, plan("mask", 2), cells, BASELINE)
     assert "means over 2 seeds" in html
     assert "random weights" in html
-    assert "0.580, is that of MAE with mask ratio 0.75" in html
+    assert "0.580 (0.550 to\u00a00.750), is that of MAE with mask ratio 0.75" in html
+    assert "2 seeds, which lie 0.010 apart in the middle cell and 0.010 at most" in html
+
+
+def test_one_seed_is_said_to_be_one(tmp_path):
+    html = page(tmp_path, plan("mask"), [cell(0.5, 0.5), cell(0.75, 0.75)], BASELINE)
+    assert "how far another seed would move a score is not in the intervals and not known here" in html
+
+
+def test_it_says_how_many_scores_lie_within_the_interval_of_the_highest(tmp_path):
+    scores = [0.5, 0.6, 0.7, 0.72]  # of 0.72 the interval begins at 0.55
+    html = page(tmp_path, plan("temperature"), [cell(x, x, x) for x in scores], BASELINE)
+    assert "Its interval holds 2 of the 3 other scores, so that those are not told apart here." in html
+    html = page(tmp_path, plan("temperature"), [cell(0.5, 0.5, 0.5), cell(0.7, 0.7, 0.7)], BASELINE)
+    assert "told apart" not in html
+
+
+def test_it_says_on_what_scores_stand_and_what_a_training_was(tmp_path):
+    settings = {"backbone": "vit_nano", "data": {"image_size": 64, "holdout": 0.3, "manifest": "/secret/m.parquet"}}
+    settings |= {"train": {"epochs": 20, "batch_size": 32, "seed": 0}, "mae": {"mask_ratio": 0.5, "decoder_depth": 3}}
+    asked = {**plan("mask"), "label": ["label", ["CNV", "DME"], ["NORMAL"]], "values": {"mae.mask_ratio": [0.5]}}
+    ablated.write(tmp_path, asked, [cell(0.5, 0.5)], BASELINE, "probe", False, settings)
+    html = (tmp_path / "report.html").read_text()
+    assert "label “label” (CNV, DME against NORMAL)" in html
+    assert "Scored on 40 images of 20 patients, 12 of them positive." in html
+    assert "Each training: vit_nano, 64 pixels a side, 20 epochs, 32 images a batch." in html
+    assert "test patients were not looked at" in html
+    assert "mae.decoder_depth" in html
+    assert html.count("mae.mask_ratio") == 1  # among what varies, not among what was held alike
+    assert "/secret" not in html
+    settings["data"]["holdout"] = 0
+    ablated.write(tmp_path, asked, [cell(0.5, 0.5)], BASELINE, "probe", False, settings)
+    assert "no patient was kept for tests" in (tmp_path / "report.html").read_text()
+
+
+def test_what_is_missing_and_whose_patient_is_unknown_is_remarked_on(tmp_path):
+    missing = {
+        "method": "mae",
+        "row": 0.9,
+        "column": 0.9,
+        "seed": 1,
+        "missing": DataError("None of /secret/A^B is there"),
+    }
+    html = page(tmp_path, plan("mask"), [cell(0.5, 0.5), missing], {**BASELINE, "unknown": 7})
+    assert "MAE with 0.9, seed 1 is not scored, for want of images or files: --resume tries it again" in html
+    assert "7 images of unknown patient count as patients of their own" in html
+    assert "/secret" not in html
 
 
 def test_nothing_beats_random_weights_is_said_and_failures_are_named(tmp_path):
