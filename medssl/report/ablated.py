@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from medssl.evaluation.validated import SCORES
@@ -94,7 +95,7 @@ def _facts(baseline: Row, settings: Row, plan: Row) -> str:
         f"{train['batch_size']} images a batch" if "batch_size" in train and "batch_size" not in varied else "",
     ]
     each = ", ".join(part for part in parts if part)
-    return f"Scored on {scored}. {f'Each training: {each}.' if each else ''}"
+    return f"Scored on {scored}.{f' Each training: {each}.' if each else ''}"
 
 
 def _holdout(settings: Row) -> Any:
@@ -135,7 +136,7 @@ def _chance(table: pd.DataFrame, score: str, plan: Row) -> str:
     if apart.dropna().empty:
         return f"Scores are means over {plan['seeds']} seeds."
     return (
-        f"Scores are means over {plan['seeds']} seeds, which lie {number(apart.median())} apart in the middle cell and "
+        f"Scores are means over {plan['seeds']} seeds, which lie {number(apart.median())} apart in the median and "
         f"{number(apart.max())} at most; intervals are of patients alone."
     )
 
@@ -181,15 +182,13 @@ def _curve(method: str, part: pd.DataFrame, plan: Row, baseline: Row, score: str
         accent, muted, faint = (svg.COLOURS[name] for name in ("accent", "muted", "faint"))
         axes.axhspan(*_limits(baseline, score), color=faint, alpha=0.15, linewidth=0)
         axes.axhline(baseline[score], color=faint, linewidth=1, dashes=(3, 3))
-        place = axes.get_yaxis_transform()
-        axes.text(0.01, baseline[score], "random weights", color=muted, va="bottom", fontsize=11, transform=place)
+        aside = axes.get_yaxis_transform()
+        axes.text(1.02, baseline[score], "random\nweights", color=muted, va="center", fontsize=11, transform=aside)
         for seed, points in part.groupby("seed"):
-            aside = ScaledTranslation((seed - (plan["seeds"] - 1) / 2) * 5 / 72, 0, axes.figure.dpi_scale_trans)
-            at, ends = points["row"], np.array([_limits(point, score) for _, point in points.iterrows()])
-            axes.vlines(at, *ends.T, color=accent, linewidth=1.5, alpha=0.5, transform=axes.transData + aside)
-            if plan["seeds"] > 1:
-                axes.plot(at, points[score], "o", markersize=4, color=faint, transform=axes.transData + aside)
+            _seed(axes, points, seed - (plan["seeds"] - 1) / 2, score, several=plan["seeds"] > 1)
         axes.plot(x, y, color=accent, linewidth=2, marker="o", markersize=5)
+        axes.set_ylim(*_span(part, baseline, score))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         if plan["what"] == "temperature":
             axes.set_xscale("log")
             axes.minorticks_off()
@@ -199,7 +198,25 @@ def _curve(method: str, part: pd.DataFrame, plan: Row, baseline: Row, score: str
         axes.tick_params(length=0)
         axes.spines["left"].set_visible(False)
 
-    return svg.draw(f"curve-{method}", f"{SCORES[score]} by {_TITLES[plan['what']][1]}, {method_title(method)}", paint)
+    about = f"{SCORES[score]} by {_TITLES[plan['what']][1]}, {method_title(method)}"
+    return svg.draw(f"curve-{method}", about, paint, margins=(52, 64, 44, 12))
+
+
+def _seed(axes: Axes, points: pd.DataFrame, step: float, score: str, *, several: bool) -> None:
+    """Draw the intervals of a seed, a little to the side where there are several, and then its points."""
+    place = axes.transData + ScaledTranslation(step * 5 / 72, 0, axes.figure.dpi_scale_trans)
+    ends = np.array([_limits(point, score) for _, point in points.iterrows()])
+    axes.vlines(points["row"], *ends.T, color=svg.COLOURS["accent"], linewidth=1.5, alpha=0.5, transform=place)
+    if several:
+        axes.plot(points["row"], points[score], "o", markersize=4, color=svg.COLOURS["faint"], transform=place)
+
+
+def _span(part: pd.DataFrame, baseline: Row, score: str) -> tuple[float, float]:
+    """Return the ends of the axis, which the intervals of all points are within."""
+    drawn = [score, f"{score}_low", f"{score}_high"]
+    values = np.append(part[drawn].to_numpy(dtype=float).ravel(), [baseline[name] for name in drawn])
+    low, high = np.nanmin(values), np.nanmax(values)
+    return low - 0.06 * (high - low + 0.01), high + 0.06 * (high - low + 0.01)
 
 
 def _limits(row: Row | pd.Series, score: str) -> tuple[float, float]:
@@ -211,12 +228,13 @@ def _read(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
     if plan["what"] not in ("augmentations", "batch"):
         seeds = "" if plan["seeds"] == 1 else " Small points: single seeds; the line joins their means."
         return (
-            f"{_READ[plan['what']]} Upward: AUROC; 0.5 is a guess. Thin lines, and the grey band of random weights: "
-            f"95 % intervals over patients.{seeds}"
+            f"{_READ[plan['what']]} Upward: AUROC; 0.5 is a guess. Thin lines, and the grey band of random "
+            f"weights, drawn once: 95 % intervals over patients.{seeds}"
         )
     width = (table[f"{score}_high"] - table[f"{score}_low"]).median() / 2
     ends = f" A 95 % interval over patients reaches some {number(width)} to either side." if known(width) else ""
-    return f"{_READ[plan['what']]} AUROC: 0.5 is a guess, and random weights reach {number(baseline[score])}.{ends}"
+    random = f"random weights, drawn once, reach {number(baseline[score])}"
+    return f"{_READ[plan['what']]} AUROC: 0.5 is a guess, and {random}.{ends}"
 
 
 def _headline(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
@@ -228,7 +246,7 @@ def _headline(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
     best, least = means.loc[means[score].idxmax()], float(means[score].min())
     method, row, column = means[score].idxmax()
     random = f"Random weights reach {_with_interval(baseline, score)}"
-    beaten = "" if best[score] > baseline[score] else ", which none of the trainings beats"
+    beaten = "" if best[score] > baseline[score] else ", which none of the settings beats"
     return (
         f"The highest score, {_with_interval(best, score)}, is that of {method_title(str(method))} with "
         f"{_place(row, column, plan['what'])}; the lowest is {number(least)}. "
@@ -242,8 +260,10 @@ def _told_apart(means: pd.Series, low: float) -> str:
     within = int((means >= low).sum()) - 1
     if not others or not known(low) or not within:
         return ""
-    many = "the other" if others == 1 else f"{'all' if within == others else within} of the {others} other"
-    return f"Its interval holds {many} score{'s' if others > 1 else ''}, so that those are not told apart here. "
+    if others == 1:
+        return "Its interval holds the other score, which is not told apart from it here. "
+    many = "all" if within == others else within
+    return f"Its interval holds {many} of the {others} other scores, which are not told apart from it here. "
 
 
 def _with_interval(row: Row | pd.Series, score: str) -> str:

@@ -1,6 +1,7 @@
 """The page of an ablation: which cell stands where, what failed, and what random weights reach."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from medssl.errors import DataError
@@ -51,7 +52,13 @@ def test_a_curve_has_every_seed_and_their_mean_and_random_weights(tmp_path):
     assert "means over 2 seeds" in html
     assert "random weights" in html
     assert "0.580 (0.550 to\u00a00.750), is that of MAE with mask ratio 0.75" in html
-    assert "2 seeds, which lie 0.010 apart in the middle cell and 0.010 at most" in html
+    assert "2 seeds, which lie 0.010 apart in the median and 0.010 at most" in html
+
+
+def test_the_axis_holds_every_interval():
+    part = pd.DataFrame([cell(0.5, 0.5), {**cell(0.75, 0.75, 0.8), "probe_high": 0.9}])
+    low, high = ablated._span(part, {**BASELINE, "probe_low": 0.3}, "probe")
+    assert low < 0.3 < 0.9 < high
 
 
 def test_one_seed_is_said_to_be_one(tmp_path):
@@ -62,7 +69,7 @@ def test_one_seed_is_said_to_be_one(tmp_path):
 def test_it_says_how_many_scores_lie_within_the_interval_of_the_highest(tmp_path):
     scores = [0.5, 0.6, 0.7, 0.72]  # of 0.72 the interval begins at 0.55
     html = page(tmp_path, plan("temperature"), [cell(x, x, x) for x in scores], BASELINE)
-    assert "Its interval holds 2 of the 3 other scores, so that those are not told apart here." in html
+    assert "Its interval holds 2 of the 3 other scores, which are not told apart from it here." in html
     html = page(tmp_path, plan("temperature"), [cell(0.5, 0.5, 0.5), cell(0.7, 0.7, 0.7)], BASELINE)
     assert "told apart" not in html
 
@@ -102,7 +109,7 @@ def test_what_is_missing_and_whose_patient_is_unknown_is_remarked_on(tmp_path):
 def test_nothing_beats_random_weights_is_said_and_failures_are_named(tmp_path):
     failed = {"method": "simclr", "row": 5.0, "column": 5.0, "seed": 0, "failed": "the loss is not finite <b>"}
     html = page(tmp_path, plan("temperature"), [cell(0.1, 0.1, 0.5), cell(1.0, 1.0, 0.51), failed], BASELINE)
-    assert "which none of the trainings beats" in html
+    assert "which none of the settings beats" in html
     assert "SimCLR with 5, seed 0 failed: the loss is not finite &lt;b&gt;" in html
     assert "/secret" not in html
 
