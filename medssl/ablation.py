@@ -315,8 +315,9 @@ class Ablation:
         if first is not None:
             random = validate(self._folder(first), self._manifest(), self.label, target, baseline="random")
             files.write_json(self.folder / _BASELINE, vars(random))
-            settings = kept.mapping(self._folder(first) / runs.SETTINGS)
-            ablated.write(self.folder, self.plan(), done, vars(random), self.score, self._synthetic(), settings)
+            run = self._folder(first)
+            settings, said = kept.mapping(run / runs.SETTINGS), runs.record(run)["remarks"]
+            ablated.write(self.folder, self.plan(), done, vars(random), self.score, self._synthetic(), settings, said)
         if missing:
             fix = f"{missing[0].fix}. Then go on with: {self._resume}" if missing[0].fix else f"Go on: {self._resume}"
             what = f"{len(missing)} of {len(cells)} trainings lack images or files; the first: {missing[0].what}"

@@ -34,7 +34,14 @@ _READ = {
 
 
 def write(
-    out: Path, plan: Row, cells: Sequence[Row], baseline: Row, score: str, synthetic: bool, settings: Row | None = None
+    out: Path,
+    plan: Row,
+    cells: Sequence[Row],
+    baseline: Row,
+    score: str,
+    synthetic: bool,
+    settings: Row | None = None,
+    said: Sequence[str] = (),
 ) -> Path:
     """Write the page of an ablation and return its path.
 
@@ -47,6 +54,7 @@ def write(
         score: "probe" or "knn".
         synthetic: Whether the images are a built-in cohort.
         settings: Every resolved value of one of the trainings.
+        said: What it remarked on its images.
     """
     scored = [cell for cell in cells if "probe" in cell]
     table = pd.DataFrame(scored)
@@ -69,7 +77,7 @@ def write(
         "panels": _panels(table, plan, baseline, score),
         "lines": [_line(cell) for cell in scored],
         "baseline": _line({"method": "", "row": "", "column": "", "seed": 0, **baseline}),
-        "remarks": _remarks(cells, baseline),
+        "remarks": [*_remarks(cells, baseline), *said],
         "plan": {**plan, "data": Path(plan["data"]).name if plan["data"] else "the built-in cohort"},
         "settings": _held(settings or {}, plan),
     }

@@ -94,6 +94,7 @@ def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_p
     page = (out / "report.html").read_text()
     assert "How much to hide" in page
     assert str(data.parent) not in page
+    assert "images belong to the test part and are left out" in page
 
 
 def test_what_diverges_stays_a_result_and_what_lacked_its_images_is_done_again(data, tmp_path, monkeypatch):
