@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation
 from medssl.evaluation.validated import SCORES
 from medssl.report import heat, page, svg
 from medssl.report.run import method_title, modality_title
-from medssl.report.words import count, interval, known, number, plural
+from medssl.report.words import count, interval, known, number, percent, plural
 from medssl.settings import flat
 
 NAME = "report.html"
@@ -170,8 +170,11 @@ def _grid(method: str, part: pd.DataFrame, plan: Row, score: str, limits: tuple[
         rows = columns = list(dict.fromkeys([*rows, *columns]))
     means = part.groupby(["row", "column"])[score].mean()
     values = np.array([[_mean(means, row, column, plan) for column in columns] for row in rows])
-    about = f"{SCORES[score]} by {_TITLES[plan['what']][1]} and {_TITLES[plan['what']][2]}, {method_title(method)}"
-    return heat.plot(f"grid-{method}", about, values, [_text(row) for row in rows], [_text(c) for c in columns], limits)
+    _, down, across = _TITLES[plan["what"]]
+    about = f"{SCORES[score]} by {down} and {across}, {method_title(method)}"
+    words = [[_text(value) for value in named] for named in (rows, columns)]
+    said = {} if down == across else {"down": down, "across": across}
+    return heat.plot(f"grid-{method}", about, values, *words, limits, **said)
 
 
 def _mean(means: pd.Series, row: Any, column: Any, plan: Row) -> float:
@@ -237,27 +240,29 @@ def _read(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
         seeds = "" if plan["seeds"] == 1 else " Small points: single seeds; the line joins their means."
         return (
             f"{_READ[plan['what']]} Upward: AUROC; 0.5 is a guess. Thin lines, and the grey band of random "
-            f"weights, drawn once: 95 % intervals over patients.{seeds}"
+            f"weights, drawn once: {percent(95)} intervals over patients.{seeds}"
         )
     width = (table[f"{score}_high"] - table[f"{score}_low"]).median() / 2
-    ends = f" A 95 % interval over patients reaches some {number(width)} to either side." if known(width) else ""
+    ends = (
+        f" A {percent(95)} interval over patients reaches some {number(width)} to either side." if known(width) else ""
+    )
     random = f"random weights, drawn once, reach {number(baseline[score])}"
-    return f"{_READ[plan['what']]} AUROC: 0.5 is a guess, and {random}.{ends}"
+    return f"{_READ[plan['what']]} AUROC, the fuller a cell the higher: 0.5 is a guess, and {random}.{ends}"
 
 
 def _headline(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
     limits = [f"{score}_low", f"{score}_high"]
-    means = table.groupby(["method", "row", "column"])[[score, *limits]].mean()
+    means = table.groupby(["method", "row", "column"], sort=False)[[score, *limits]].mean()
     means = means[means[score].notna()]
     if means.empty:
         return "No cell could be scored: there are too few patients of a class."
-    best, least = means.loc[means[score].idxmax()], float(means[score].min())
-    method, row, column = means[score].idxmax()
+    highest, lowest = means[score].idxmax(), means[score].idxmin()
+    best, least = means.loc[highest], float(means.loc[lowest, score])
     random = f"Random weights reach {_with_interval(baseline, score)}"
     beaten = "" if best[score] > baseline[score] else ", which none of the settings beats"
     return (
-        f"The highest score, {_with_interval(best, score)}, is that of {method_title(str(method))} with "
-        f"{_place(row, column, plan['what'])}; the lowest is {number(least)}. "
+        f"The highest score, {_with_interval(best, score)}, is that of {_of(highest, plan['what'])}; the lowest, "
+        f"{number(least)}, that of {_of(lowest, plan['what'])}. "
         f"{_told_apart(means[score], float(best[limits[0]]))}{random}{beaten}."
     )
 
@@ -269,20 +274,25 @@ def _told_apart(means: pd.Series, low: float) -> str:
     if not others or not known(low) or not within:
         return ""
     if others == 1:
-        return "Its interval holds the other score, which is not told apart from it here. "
+        return "The interval of the highest holds the other score, which is not told apart from it here. "
     many = "all" if within == others else within
-    return f"Its interval holds {many} of the {others} other scores, which are not told apart from it here. "
+    said = f"The interval of the highest holds {many} of the {others} other scores"
+    return f"{said}, which are not told apart from it here. "
 
 
 def _with_interval(row: Row | pd.Series, score: str) -> str:
     return f"{number(float(row[score]))} ({interval(*_limits(row, score))})"
 
 
-def _place(row: Any, column: Any, what: str) -> str:
-    _, first, second = _TITLES[what]
+def _of(cell: tuple[str, Any, Any], what: str) -> str:
+    method, row, column = cell
     if what == "augmentations":
-        return f"{row} alone" if row == column else f"{row} and {column}"
-    return f"{first} {_text(row)}" + (f" and {second} {_text(column)}" if second else "")
+        place = f"{row} alone" if row == column else f"{row} and {column}"
+    elif what == "batch":
+        place = f"{_text(row)} images a batch and {plural(int(column), 'epoch')}"
+    else:
+        place = f"{_TITLES[what][1]} {_text(row)}"
+    return f"{method_title(str(method))} with {place}"
 
 
 def _line(row: Row) -> Row:

@@ -43,7 +43,8 @@ def test_methods_stand_beside_each_other_at_one_scale(tmp_path):
     cells = [cell(b, e, 0.5 + b / 1000 + e / 100, m) for m in ("simclr", "byol") for b in (16, 64) for e in (1, 2)]
     html = page(tmp_path, plan("batch"), cells, BASELINE)
     assert html.count("<svg") == 2
-    assert "images a batch 64 and epochs 2" in html
+    assert "SimCLR with 64 images a batch and 2 epochs; the lowest, 0.526, that of SimCLR with 16 images" in html
+    assert html.count(">images a batch<") == 3  # beside each grid and above the table
 
 
 def test_a_curve_has_every_seed_and_their_mean_and_random_weights(tmp_path):
@@ -69,7 +70,7 @@ def test_one_seed_is_said_to_be_one(tmp_path):
 def test_it_says_how_many_scores_lie_within_the_interval_of_the_highest(tmp_path):
     scores = [0.5, 0.6, 0.7, 0.72]  # of 0.72 the interval begins at 0.55
     html = page(tmp_path, plan("temperature"), [cell(x, x, x) for x in scores], BASELINE)
-    assert "Its interval holds 2 of the 3 other scores, which are not told apart from it here." in html
+    assert "The interval of the highest holds 2 of the 3 other scores, which are not told apart from it here." in html
     html = page(tmp_path, plan("temperature"), [cell(0.5, 0.5, 0.5), cell(0.7, 0.7, 0.7)], BASELINE)
     assert "told apart" not in html
 
