@@ -74,6 +74,7 @@ def write(
         "read": _read(table, baseline, score, plan),
         "score": SCORES[score],
         "axes": (rows, columns),
+        "seeds": plan["seeds"],
         "panels": _panels(table, plan, baseline, score),
         "lines": [_line(cell) for cell in scored],
         "baseline": _line({"method": "", "row": "", "column": "", "seed": 0, **baseline}),
@@ -172,9 +173,11 @@ def _grid(method: str, part: pd.DataFrame, plan: Row, score: str, limits: tuple[
     values = np.array([[_mean(means, row, column, plan) for column in columns] for row in rows])
     _, down, across = _TITLES[plan["what"]]
     about = f"{SCORES[score]} by {down} and {across}, {method_title(method)}"
-    words = [[_text(value) for value in named] for named in (rows, columns)]
-    said = {} if down == across else {"down": down, "across": across}
-    return heat.plot(f"grid-{method}", about, values, *words, limits, **said)
+    names = [_text(row) for row in rows], [_text(column) for column in columns]
+    both = down != across
+    return heat.plot(
+        f"grid-{method}", about, values, *names, limits, down=down if both else "", across=across if both else ""
+    )
 
 
 def _mean(means: pd.Series, row: Any, column: Any, plan: Row) -> float:
@@ -256,13 +259,13 @@ def _headline(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
     means = means[means[score].notna()]
     if means.empty:
         return "No cell could be scored: there are too few patients of a class."
-    highest, lowest = means[score].idxmax(), means[score].idxmin()
-    best, least = means.loc[highest], float(means.loc[lowest, score])
+    highest, lowest = int(means[score].argmax()), int(means[score].argmin())
+    best, least = means.iloc[highest], float(means[score].min())
     random = f"Random weights reach {_with_interval(baseline, score)}"
     beaten = "" if best[score] > baseline[score] else ", which none of the settings beats"
     return (
-        f"The highest score, {_with_interval(best, score)}, is that of {_of(highest, plan['what'])}; the lowest, "
-        f"{number(least)}, that of {_of(lowest, plan['what'])}. "
+        f"The highest score, {_with_interval(best, score)}, is that of {_of(means.index[highest], plan['what'])}; "
+        f"the lowest, {number(least)}, that of {_of(means.index[lowest], plan['what'])}. "
         f"{_told_apart(means[score], float(best[limits[0]]))}{random}{beaten}."
     )
 
@@ -296,10 +299,11 @@ def _of(cell: tuple[str, Any, Any], what: str) -> str:
 
 
 def _line(row: Row) -> Row:
+    alone = bool(row["method"]) and isinstance(row["row"], str) and row["row"] == row["column"]
     return {
         "method": method_title(str(row["method"])) if row["method"] else "random weights",
         "row": _text(row["row"]),
-        "column": _text(row["column"]),
+        "column": "alone" if alone else _text(row["column"]),
         "seed": int(row["seed"]),
         "probe": number(row["probe"]),
         "probe_interval": interval(*_limits(row, "probe")),

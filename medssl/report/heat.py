@@ -51,8 +51,10 @@ def plot(
             axes.text(*middle, number(value), ha="center", va="center", color=svg.COLOURS["ink"], fontsize=12)
         axes.set_xlim(0, len(columns))
         axes.set_ylim(0, len(rows))
-        turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-        axes.set_xticks(np.arange(len(columns)) + 0.5, [svg.label(text, 12) for text in columns], **turned)
+        axes.set_xticks(np.arange(len(columns)) + 0.5, [svg.label(text, 12) for text in columns])
+        if slanted:
+            for tick in axes.get_xticklabels():
+                tick.set(rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(np.arange(len(rows)) + 0.5, [svg.label(text, 12) for text in reversed(rows)])
         axes.set_xlabel(across)
         axes.set_ylabel(down)

@@ -37,12 +37,16 @@ def test_a_pair_is_drawn_in_both_orders(tmp_path):
     assert (figure.count("0.810"), figure.count("0.610"), figure.count("0.520")) == (2, 1, 1)
     assert "0.810 (0.550 to\u00a00.750), is that of SimCLR with geometry and blur" in html
     assert "reaches some 0.100 to either side" in html
+    assert html.count("<td>alone</td>") == 2
+    assert ">seed<" not in html  # there is one
 
 
 def test_methods_stand_beside_each_other_at_one_scale(tmp_path):
     cells = [cell(b, e, 0.5 + b / 1000 + e / 100, m) for m in ("simclr", "byol") for b in (16, 64) for e in (1, 2)]
+    cells.append(cell(16, 16, 0.53))
     html = page(tmp_path, plan("batch"), cells, BASELINE)
     assert html.count("<svg") == 2
+    assert "<td>alone</td>" not in html
     assert "SimCLR with 64 images a batch and 2 epochs; the lowest, 0.526, that of SimCLR with 16 images" in html
     assert html.count(">images a batch<") == 3  # beside each grid and above the table
 
@@ -51,6 +55,7 @@ def test_a_curve_has_every_seed_and_their_mean_and_random_weights(tmp_path):
     cells = [cell(x, x, 0.5 + x / 10 + seed / 100, "mae", seed) for x in (0.5, 0.75) for seed in (0, 1)]
     html = page(tmp_path, plan("mask", 2), cells, BASELINE)
     assert "means over 2 seeds" in html
+    assert ">seed<" in html
     assert "random weights" in html
     assert "0.580 (0.550 to\u00a00.750), is that of MAE with mask ratio 0.75" in html
     assert "2 seeds, which lie 0.010 apart in the median and 0.010 at most" in html
