@@ -210,18 +210,25 @@ class Ablation:
             SettingsError: A name or value is wrong.
             DataError: The images cannot be used.
         """
-        found = scanned(Path(self.data), progress) if self.data and Path(self.data).is_dir() else None
+        if self.data is None or not Path(self.data).is_dir():
+            self._try(pretrain, self.data)
+            return None
+        found = scanned(Path(self.data), progress)
         with tempfile.TemporaryDirectory() as place:
-            data = self.data
-            if found is not None:
-                data = Path(place) / runs.MANIFEST
-                found.save(data)
-            seen: set[str] = set()
-            for cell in self.cells():
-                if cell.method not in seen or self.what != "augmentations":
-                    self._pretrain(pretrain, cell, data, None, dry_run=True)
-                    seen.add(cell.method)
+            found.save(Path(place) / runs.MANIFEST)
+            try:
+                self._try(pretrain, Path(place) / runs.MANIFEST)
+            except DataError as error:  # which is of the folder, and the manifest will be gone
+                raise DataError(error.what, where=self.data, fix=error.fix) from error
         return found
+
+    def _try(self, pretrain: Pretrain, data: Path | None) -> None:
+        """Prepare every cell; of pairs of operations one, since these differ in nothing that could be refused."""
+        seen: set[str] = set()
+        for cell in self.cells():
+            if cell.method not in seen or self.what != "augmentations":
+                self._pretrain(pretrain, cell, data, None, dry_run=True)
+                seen.add(cell.method)
 
     def run(
         self, pretrain: Pretrain, *, resume: bool = False, device: str = "auto", progress: Progress | None = None
