@@ -14,14 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medssl.api import pack, pretrain, sweep, verify
+    from medssl.api import ablate, pack, pretrain, sweep, verify
     from medssl.backbones.weights import load_backbone
     from medssl.looking import attend, embed
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "attend", "embed", "load_backbone", "pack", "pretrain", "sweep", "verify"]
+__all__ = ["__version__", "ablate", "attend", "embed", "load_backbone", "pack", "pretrain", "sweep", "verify"]
 
 _HOME = {
+    "ablate": "medssl.api",
     "attend": "medssl.looking",
     "embed": "medssl.looking",
     "load_backbone": "medssl.backbones.weights",

@@ -6,26 +6,39 @@ branch with crops alone. `batch` is its figure 9, batch size against epochs, wit
 training of its own with its own schedule. `temperature` is its table 5, `mask` is figure 5 of MAE (He et al. 2022,
 https://arxiv.org/abs/2111.06377).
 
-Each cell is a run like any other, below `runs/`; it is scored on its own training patients (`evaluation.validated`).
+Each cell is a run like any other, below `runs/`, trained by the function that is handed in, `medssl.pretrain`; it is
+scored on its own training patients (`evaluation.validated`). What a training came to is kept, its collapse included; a
+cell that lacked its images or files is not, and is done again on resume.
 """
 
 import itertools
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medssl import api, discovery, files
+import pandas as pd
+import torch
+
+from medssl import discovery, files, kept
 from medssl.data import builtin
+from medssl.data.manifest import Manifest
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError, unknown_name
 from medssl.evaluation.cohort import LabelSpec
-from medssl.evaluation.validated import validate
+from medssl.evaluation.validated import SCORES, validate
+from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import ViewRecipe
 from medssl.report import ablated
 from medssl.settings import dump_yaml, flat, load_yaml, united
+from medssl.training import runs
 from medssl.training.device import open_device
+from medssl.training.source import scanned
+from medssl.transfer.features import NotFiniteError
 
 Progress = Callable[[str, dict[str, Any]], None]
+Pretrain = Callable[..., Any]
+"""`medssl.pretrain`, which stands on a floor above."""
 DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "augmentations": {},
     "batch": {"train.batch_size": (16, 64, 256), "train.epochs": (10, 30, 100)},
@@ -35,6 +48,7 @@ DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
 """What can be ablated, with the settings that vary and the values that they take."""
 METHODS = {"augmentations": ("simclr",), "batch": ("simclr", "byol"), "temperature": ("simclr",), "mask": ("mae",)}
 _PLAN = "ablation.yaml"
+_CELLS, _BASELINE = "cells", "baseline.json"
 
 
 @dataclass(frozen=True)
@@ -60,23 +74,24 @@ class Cell:
 
 @dataclass(frozen=True)
 class Ablation:
-    """What is varied, on which images, and where.
+    """What is varied, on which images, and where; and what came of it, once it has been run.
 
     Attributes:
         what: A name of `DEFAULTS`.
-        out: The folder.
-        modality: The modality.
+        folder: Where it lies.
+        modality: The modality, by its name.
         label: The column that scores are made of, with its words.
-        data: The manifest; the built-in cohort if None.
+        data: The manifest or folder of images; the built-in cohort if None.
         backbone: The backbone; None leaves the choice to the preset.
         settings: Settings of every run.
         values: Other values of what varies, by setting.
         seeds: Trainings a cell, whose scores are averaged.
         score: "probe" or "knn": what is drawn.
+        own_modality: The values of a file that stands for the modality; empty for one of medssl's.
     """
 
     what: str
-    out: Path
+    folder: Path
     modality: str
     label: LabelSpec
     data: Path | None = None
@@ -85,26 +100,64 @@ class Ablation:
     values: Mapping[str, Sequence[float]] = field(default_factory=dict)
     seeds: int = 1
     score: str = "probe"
+    own_modality: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.what not in DEFAULTS:
             raise unknown_name("ablation", self.what, DEFAULTS)
+        if self.score not in SCORES:
+            raise SettingsError(f"Expected a score of {' or '.join(SCORES)}, but got '{self.score}'")
+        if self.seeds < 1:
+            raise SettingsError(f"Expected one seed or more, but got {self.seeds}", where="seeds")
+        if self._like not in discovery.names("modalities"):
+            raise unknown_name("modality", self._like, discovery.names("modalities"))
         for name in flat(self.settings):
             if name in DEFAULTS[self.what] or (self.what == "augmentations" and name.startswith("augment.")):
                 raise SettingsError(f"'{name}' is what this ablation varies", where="--set", fix="Use --values for it")
-        unknown = next((name for name in self.values if name not in DEFAULTS[self.what]), None)
-        if unknown is not None:
-            raise unknown_name("varied setting", unknown, DEFAULTS[self.what], where="--values")
+            if name == "train.seed":
+                raise SettingsError("'train.seed' is set by the ablation", where="--set", fix="Use --seeds N")
         for name, values in self.values.items():
-            broken = next((value for value in values if _is_whole(name) and not float(value).is_integer()), None)
-            if broken is not None:
-                raise SettingsError(f"Expected whole numbers for {name}, but got {broken:g}", where="--values")
+            self._check_values(name, values)
+
+    def _check_values(self, name: str, values: Sequence[float]) -> None:
+        if name not in DEFAULTS[self.what]:
+            raise unknown_name("varied setting", name, DEFAULTS[self.what], where="--values")
+        if not values or not all(isinstance(value, int | float) for value in values):
+            raise SettingsError(f"Expected numbers for {name}, but got {list(values)}", where="--values")
+        broken = next((value for value in values if _is_whole(name) and not float(value).is_integer()), None)
+        if broken is not None:
+            raise SettingsError(f"Expected whole numbers for {name}, but got {broken:g}", where="--values")
+
+    @property
+    def report(self) -> Path:
+        """The page, once the ablation has been run."""
+        return self.folder / ablated.NAME
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row a finished training: method, row, column, seed, both scores with limits, or why it `failed`."""
+        found = [self._kept(cell) for cell in self.cells()]
+        return pd.DataFrame([one for one in found if one is not None])
+
+    @property
+    def baseline(self) -> dict[str, Any]:
+        """The scores of random weights, once the ablation has been run.
+
+        Raises:
+            DataError: There are none yet, or they are damaged.
+        """
+        return kept.mapping(self.folder / _BASELINE)
+
+    @property
+    def _like(self) -> str:
+        return own.like(self.modality, self.own_modality)
 
     def plan(self) -> dict[str, Any]:
         """Return everything that decides the result, as plain values."""
         return {
             "what": self.what,
             "modality": self.modality,
+            **({"own_modality": dict(self.own_modality)} if self.own_modality else {}),
             "data": str(Path(self.data).absolute()) if self.data else None,
             "label": [self.label.column, self.label.positive, self.label.negative],
             "backbone": self.backbone,
@@ -138,7 +191,7 @@ class Ablation:
         return points
 
     def _pairs(self) -> list[tuple[str, str, str, dict[str, Any]]]:
-        strong = discovery.load("modalities", self.modality).MODALITY.recipe("strong")
+        strong = own.named(self.modality, self.own_modality).recipe("strong")
         fields = ViewRecipe.model_fields
         used = [name for name in fields if getattr(strong, name) != fields[name].get_default()]
         points = []
@@ -147,111 +200,179 @@ class Ablation:
             points.append((f"{first}-{second}", first, second, off))
         return points
 
-    def check(self) -> None:
+    def check(self, pretrain: Pretrain, progress: Progress | None = None) -> Manifest | None:
         """Look for mistakes before the first training begins: every cell is prepared as a dry run.
+
+        Returns:
+            The manifest of a folder of images, which is scanned once for all cells; None where nothing was scanned.
 
         Raises:
             SettingsError: A name or value is wrong.
             DataError: The images cannot be used.
         """
-        if self.modality not in discovery.names("modalities"):
-            raise unknown_name("modality", self.modality, discovery.names("modalities"))
-        if self.data is not None and not Path(self.data).is_file():
-            raise DataError(
-                "There is no such manifest", where=self.data, fix="Make one with: medssl scan FOLDER -o FILE"
-            )
+        if self.data is None or not Path(self.data).is_dir():
+            self._try(pretrain, self.data)
+            return None
+        found = scanned(Path(self.data), progress)
+        with tempfile.TemporaryDirectory() as place:
+            found.save(Path(place) / runs.MANIFEST)
+            try:
+                self._try(pretrain, Path(place) / runs.MANIFEST)
+            except DataError as error:  # which is of the folder, and the manifest will be gone
+                raise DataError(error.what, where=self.data, fix=error.fix) from error
+        return found
+
+    def _try(self, pretrain: Pretrain, data: Path | None) -> None:
+        """Prepare every cell; of pairs of operations one, since these differ in nothing that could be refused."""
         seen: set[str] = set()
         for cell in self.cells():
-            if cell.method not in seen or self.what in ("temperature", "mask", "batch"):
-                self._pretrain(cell, None, dry_run=True)
+            if cell.method not in seen or self.what != "augmentations":
+                self._pretrain(pretrain, cell, data, None, dry_run=True)
                 seen.add(cell.method)
 
-    def run(self, *, resume: bool = False, device: str = "auto", progress: Progress | None = None) -> Path:
-        """Train and score every cell, write the page, and return its path. A finished cell is not done again.
+    def run(
+        self, pretrain: Pretrain, *, resume: bool = False, device: str = "auto", progress: Progress | None = None
+    ) -> None:
+        """Train and score every cell and write the page. A finished cell is not done again.
+
+        Args:
+            pretrain: `medssl.pretrain`.
+            resume: Go on in the folder where it was, or begin there.
+            device: Where scores are computed.
+            progress: Told of the trainings, and of how many are done.
 
         Raises:
             SettingsError: A name or value is wrong, or other than when this was begun.
-            DataError: The images cannot be used, or no cell could be scored.
+            DataError: The images cannot be used, now or for some cells, which `resume` tries again; or no cell could
+                be scored.
             StorageError: The folder is in use, not empty or cannot be written.
             StoppedError: A signal asked to stop; `resume` goes on.
         """
-        with files.claimed(self.out, resume=resume, marks=(_PLAN,)):
-            self._begin()
+        with files.claimed(self.folder, resume=resume, marks=(_PLAN,)):
+            target = open_device(device).target
+            self._begin(pretrain, progress)
             cells, done = self.cells(), []
             for place, cell in enumerate(cells, start=1):
-                done.append(self._cell(cell, device, progress))
+                done.append(self._cell(pretrain, cell, target, progress))
                 if progress:
                     progress("trained", {"done": place, "total": len(cells)})
-            if all("failed" in one for one in done):
-                raise DataError("No cell could be trained and scored", where=self.out, fix=str(done[0]["failed"]))
-            return ablated.write(
-                self.out, self.plan(), done, self._baseline(cells, done, device), self.score, self._synthetic()
-            )
+            self._close(cells, done, target)
 
-    def _begin(self) -> None:
-        path = self.out / _PLAN
+    def _begin(self, pretrain: Pretrain, progress: Progress | None) -> None:
+        """Write the plan, or compare it with the one that is there and look whether the next cell can be trained."""
+        path = self.folder / _PLAN
         if not path.is_file():
-            self.check()
+            found = self.check(pretrain, progress)
+            if found is not None:
+                found.save(self.folder / runs.MANIFEST)
             files.write_text(path, dump_yaml(self.plan()))
             return
-        kept = load_yaml(path)
-        changed = next((name for name, value in self.plan().items() if kept.get(name) != value), None)
+        begun = load_yaml(path)
+        changed = next((name for name, value in self.plan().items() if begun.get(name) != value), None)
         if changed is not None:
             raise SettingsError(
-                f"The ablation was begun with {changed}={kept.get(changed)}, but {self.plan()[changed]} is asked for",
-                where=self.out,
+                f"The ablation was begun with {changed}={begun.get(changed)}, but {self.plan()[changed]} is asked for",
+                where=self.folder,
                 fix="Resume without changes, or choose another -o",
             )
+        following = next((cell for cell in self.cells() if self._kept(cell) is None), None)
+        if following is not None:
+            self._pretrain(pretrain, following, self._data(), None, dry_run=True)
 
-    def _cell(self, cell: Cell, device: str, progress: Progress | None) -> dict[str, Any]:
+    def _cell(self, pretrain: Pretrain, cell: Cell, target: torch.device, progress: Progress | None) -> dict[str, Any]:
         """Return the scores of a cell, or why there are none; what was done before is read."""
-        path = self.out / "cells" / f"{cell.name}.json"
-        if path.is_file():
-            return files.read_mapping(path)
+        before = self._kept(cell)
+        if before is not None:
+            return before
         place = {"method": cell.method, "row": cell.row, "column": cell.column, "seed": cell.seed}
         try:
-            self._pretrain(cell, progress)
-            scores = validate(self._folder(cell), self._manifest(), self.label, open_device(device).target)
-            result = {**place, **vars(scores)}
+            result = {**place, **self._trained(pretrain, cell, target, progress)}
         except StoppedError as error:
-            raise StoppedError(error.what, where=error.where, fix=f"Go on with: --resume -o {self.out}") from error
-        except (StorageError, SettingsError):
-            raise
-        except MedsslError as error:  # a training that diverges is a result of its settings
-            result = {**place, "failed": error.what}
-        files.write_json(path, result)
+            raise StoppedError(error.what, where=error.where, fix=f"Go on with: {self._resume}") from error
+        except DataError as error:  # not kept: the images may be there the next time
+            return {**place, "missing": error}
+        files.write_json(self._place(cell), result)
         return result
 
-    def _baseline(self, cells: list[Cell], done: list[dict[str, Any]], device: str) -> dict[str, Any]:
-        """Return the scores of random weights of the first run that was trained."""
-        first = next(cell for cell, one in zip(cells, done, strict=True) if "failed" not in one)
-        target = open_device(device).target
-        return vars(validate(self._folder(first), self._manifest(), self.label, target, baseline="random"))
+    def _trained(
+        self, pretrain: Pretrain, cell: Cell, target: torch.device, progress: Progress | None
+    ) -> dict[str, Any]:
+        """Return the scores of a training, or by what it ended.
 
-    def _pretrain(self, cell: Cell, progress: Progress | None, *, dry_run: bool = False) -> None:
+        Raises:
+            DataError: Images or files are not as they have to be, which is no result.
+        """
+        try:
+            self._pretrain(pretrain, cell, self._data(), progress)
+        except (StoppedError, StorageError, DataError):
+            raise
+        except MedsslError as error:  # it collapsed, diverged, or its settings were refused
+            return {"failed": error.what}
+        try:
+            return vars(validate(self._folder(cell), self._manifest(), self.label, target))
+        except NotFiniteError as error:
+            return {"failed": error.what}
+
+    def _close(self, cells: list[Cell], done: list[dict[str, Any]], target: torch.device) -> None:
+        """Score random weights of the first run that can be, write the page, and say what is missing."""
+        missing: list[DataError] = [one["missing"] for one in done if "missing" in one]
+        first = next((cell for cell, one in zip(cells, done, strict=True) if "probe" in one), None)
+        if first is None and not missing:
+            raise DataError("No cell could be trained and scored", where=self.folder, fix=str(done[0]["failed"]))
+        if first is not None:
+            random = validate(self._folder(first), self._manifest(), self.label, target, baseline="random")
+            files.write_json(self.folder / _BASELINE, vars(random))
+            run = self._folder(first)
+            settings, said = kept.mapping(run / runs.SETTINGS), runs.record(run)["remarks"]
+            ablated.write(self.folder, self.plan(), done, vars(random), self.score, self._synthetic(), settings, said)
+        if missing:
+            fix = f"{missing[0].fix}. Then go on with: {self._resume}" if missing[0].fix else f"Go on: {self._resume}"
+            what = f"{len(missing)} of {len(cells)} trainings lack images or files; the first: {missing[0].what}"
+            raise DataError(what, where=missing[0].where, fix=fix)
+
+    def _pretrain(
+        self, pretrain: Pretrain, cell: Cell, data: Path | None, progress: Progress | None, *, dry_run: bool = False
+    ) -> None:
         spec = self.label
         words = {"label": spec.column, "positive": spec.positive, "negative": spec.negative}
-        watched = {"data": {name: value for name, value in words.items() if value}} if self.data else {}
-        api.pretrain(
+        watched = {"data": {name: value for name, value in words.items() if value}}
+        kind = {"own_modality": dict(self.own_modality)} if self.own_modality else {}
+        pretrain(
             self.modality,
             cell.method,
-            data=self.data,
+            data=data,
             backbone=self.backbone,
-            settings=united(cell.settings, watched),
+            settings=united(cell.settings, watched, kind),
             out=self._folder(cell),
             resume=not dry_run,
             dry_run=dry_run,
             progress=progress,
         )
 
+    @property
+    def _resume(self) -> str:
+        return f"--resume -o {self.folder}"
+
+    def _kept(self, cell: Cell) -> dict[str, Any] | None:
+        return files.read_mapping(self._place(cell)) if self._place(cell).is_file() else None
+
+    def _place(self, cell: Cell) -> Path:
+        return self.folder / _CELLS / f"{cell.name}.json"
+
     def _folder(self, cell: Cell) -> Path:
-        return self.out / "runs" / cell.name
+        return self.folder / "runs" / cell.name
+
+    def _data(self) -> Path | None:
+        """Return what is trained on: a folder of images by the manifest that was made of it."""
+        made = self.folder / runs.MANIFEST
+        return made if made.is_file() else self.data
 
     def _manifest(self) -> Path:
-        return Path(self.data) if self.data else builtin.cohort(self.modality).manifest
+        data = self._data()
+        return Path(data) if data else builtin.cohort(self._like).manifest
 
     def _synthetic(self) -> bool:
-        return builtin.is_builtin(self._manifest())
+        return builtin.is_builtin(self._manifest()) or bool(self.data and builtin.is_builtin(Path(self.data) / "x"))
 
 
 def _is_whole(name: str) -> bool:

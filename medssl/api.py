@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from medssl.ablation import Ablation
     from medssl.data.store import Store
     from medssl.data.verify import Checked
     from medssl.evaluation.sweep import Sweep
@@ -264,6 +265,88 @@ def sweep(
     return done
 
 
+def ablate(
+    what: str,
+    modality: str | Path,
+    *,
+    out: str | Path,
+    data: str | Path | None = None,
+    label: str | None = None,
+    positive: Sequence[str] | None = None,
+    negative: Sequence[str] | None = None,
+    backbone: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    values: Mapping[str, Sequence[float]] | None = None,
+    seeds: int = 1,
+    score: str = "probe",
+    device: str = "auto",
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Ablation:
+    """Pretrain over a grid of settings and score each training on its own training patients, never on test patients.
+
+    Args:
+        what: "augmentations" (SimCLR with the operations of the strong views alone and in pairs), "batch" (batch size
+            against epochs, SimCLR and BYOL), "temperature" (of SimCLR) or "mask" (the mask ratio of MAE).
+        modality: Name of a modality, such as "oct", or a file of values, `my_modality.yaml`.
+        out: The ablation's folder; each training is a run below `runs/`.
+        data: A manifest or a folder of images; None for the built-in synthetic cohort.
+        label: The column that scores are made of, never trained on; needed with `data`.
+        positive: Words of the label that count as positive.
+        negative: Words that count as negative.
+        backbone: Name of a variant, as `pretrain` takes it.
+        settings: Settings of every training, as `pretrain` takes them.
+        values: Other values of what varies: `{"mae.mask_ratio": [0.5, 0.75]}`.
+        seeds: Trainings a cell, whose scores are averaged.
+        score: What the page draws: "probe" or "knn"; its table has both.
+        device: Where scores are computed: "auto", "cpu" or "cuda".
+        resume: Go on in `out` where it was, or begin there.
+        dry_run: Prepare every training, and stop before anything is written.
+        progress: Called with what happens in each training, and "trained" with `done` and `total`.
+
+    Returns:
+        The ablation: `scores` is a table with a row a training, `baseline` the scores of random weights, `report` the
+        page; after a dry run `cells()` lists the trainings.
+
+    Raises:
+        SettingsError: A name or value is wrong, or other than when the ablation was begun.
+        DataError: The images cannot be used, or were missing for some trainings, which `resume` tries again: the page
+            has the others.
+        StorageError: The folder is in use, not empty or cannot be written.
+        StoppedError: A signal asked to stop; finished trainings are kept and `resume` goes on.
+
+    Example:
+        found = medssl.ablate("mask", "oct", data="ours.parquet", label="disease", out="ablation")
+        found.scores.groupby("row").probe.mean()
+    """
+    from medssl.ablation import Ablation
+    from medssl.data.builtin import LABEL
+    from medssl.evaluation.cohort import LabelSpec
+    from medssl.modalities.parts import own
+
+    if data is not None and label is None:
+        raise SettingsError("An ablation needs a label to score by", fix="Add --label COLUMN")
+    words = (list(given) if given else None for given in (positive, negative))
+    ablation = Ablation(
+        what,
+        Path(out),
+        label=LabelSpec(label or LABEL, *words),
+        data=None if data is None else Path(data),
+        backbone=backbone,
+        settings=settings or {},
+        values=values or {},
+        seeds=seeds,
+        score=score,
+        **own.asked(str(modality)),
+    )
+    if dry_run:
+        ablation.check(pretrain, progress)
+    else:
+        ablation.run(pretrain, resume=resume, device=device, progress=progress)
+    return ablation
+
+
 def check_sweep(
     arms: Sequence[str],
     modality: str,
@@ -337,10 +420,10 @@ def _asked(settings: Mapping[str, Any] | None, **named: Any) -> dict[str, Any]:
     arguments = {name: value for name, value in named.items() if value is not None}
     if data is not None:
         arguments["data"] = {"manifest": str(data)}
-    if str(arguments.get("modality", "")).lower().endswith((".yaml", ".yml")):
+    if arguments.get("modality") is not None:
         from medssl.modalities.parts import own
 
-        arguments["modality"], arguments["own_modality"] = own.read(Path(arguments["modality"]))
+        arguments |= own.asked(str(arguments["modality"]))
     asked = united(settings or {}, arguments)
     if isinstance(asked.get("data"), Mapping) and isinstance(asked["data"].get("manifest"), str):
         asked["data"]["manifest"] = str(Path(asked["data"]["manifest"]).absolute())

@@ -8,10 +8,10 @@ import typer
 
 def command(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="augmentations, batch, temperature or mask.")],
-    modality: Annotated[str, typer.Option("--modality", help="Kind of image, as in pretrain.")],
+    modality: Annotated[str, typer.Option("--modality", help="Kind of image, or a file of values, as in pretrain.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="The ablation's folder.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Manifest of images.  [default: the built-in cohort]")
+        Path | None, typer.Option("--data", help="Manifest or folder of images.  [default: the built-in cohort]")
     ] = None,
     label: Annotated[
         str | None,
@@ -43,33 +43,36 @@ def command(
     epochs, SimCLR and BYOL (figure 9). temperature: of SimCLR. mask: the mask ratio of MAE (figure 5).
     Test patients are never looked at. Every cell is a run below FOLDER/runs.
     """
-    from medssl.ablation import Ablation
+    from medssl import api
     from medssl.cli import pretrain
     from medssl.cli.progress import Narrator, shown
-    from medssl.data.builtin import LABEL
-    from medssl.errors import SettingsError
-    from medssl.evaluation.cohort import LabelSpec
-    from medssl.evaluation.validated import SCORES
     from medssl.settings import parse_overrides
 
-    if data is not None and label is None:
-        raise SettingsError("An ablation needs a label to score by", fix="Add --label COLUMN")
-    if score not in SCORES:
-        raise SettingsError(f"Expected --score {' or '.join(SCORES)}, but got '{score}'")
-    spec = LabelSpec(label or LABEL, positive or None, negative or None)
-    chosen, varied = parse_overrides(settings or []), _values(values or [])
-    ablation = Ablation(what, out, modality, spec, data, backbone, chosen, varied, seeds, score)
-    if dry_run:
-        ablation.check()
-        for cell in ablation.cells():
-            typer.echo(cell.name)
-        typer.echo(f"{len(ablation.cells())} trainings")
-        return
     with shown() as display:
-        page = ablation.run(
-            resume=resume, device=device, progress=Narrator(display, {"finished": pretrain.TELLERS["finished"]})
+        done = api.ablate(
+            what,
+            modality,
+            out=out,
+            data=data,
+            label=label,
+            positive=positive,
+            negative=negative,
+            backbone=backbone,
+            settings=parse_overrides(settings or []),
+            values=_values(values or []),
+            seeds=seeds,
+            score=score,
+            device=device,
+            resume=resume,
+            dry_run=dry_run,
+            progress=Narrator(display, {"finished": pretrain.TELLERS["finished"]}),
         )
-    typer.echo(f"Report: {page}")
+    if dry_run:
+        for cell in done.cells():
+            typer.echo(cell.name)
+        typer.echo(f"{len(done.cells())} trainings")
+        return
+    typer.echo(f"Report: {done.report}")
 
 
 def _values(given: list[str]) -> dict[str, list[float]]:

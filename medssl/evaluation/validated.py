@@ -16,12 +16,14 @@ from medssl.errors import DataError
 from medssl.evaluation.cohort import LabelSpec
 from medssl.evaluation.embedded import Images, open_images, source_of
 from medssl.evaluation.readable import read_out
+from medssl.evaluation.resampling import blocks, interval, patient_counts
 from medssl.metrics import auroc
 from medssl.transfer import probe
 from medssl.transfer.validation import folds as patient_folds
 
 SCORES = {"probe": "linear probe, AUROC in cross-validation by patient", "knn": "20 nearest neighbours, AUROC"}
 _FOLDS = 5
+_RESAMPLES = 500
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,24 @@ class Validated:
         knn_low: Lower limit of its 95 % interval over patients.
         knn_high: Upper limit.
         probe: Of a linear probe, every patient scored by one that was fitted without them; NaN where it cannot be.
+        probe_low: Lower limit of its 95 % interval over patients, the probes as they are.
+        probe_high: Upper limit.
         images: How many labelled images.
-        patients: Of how many patients.
+        patients: Of how many patients; an image of unknown patient counts as one.
+        positives: How many of the images are positive.
+        unknown: How many of the images have no known patient.
     """
 
     knn: float
     knn_low: float
     knn_high: float
     probe: float
+    probe_low: float
+    probe_high: float
     images: int
     patients: int
+    positives: int
+    unknown: int
 
 
 def validate(
@@ -77,7 +87,9 @@ def validate(
     labels, patients = values[rows], images.patients()[rows]
     found = read_out(features, labels.astype(object), patients, patients)
     crossed = _cross_validated(features, labels, patients, seed)
-    return Validated(found.auroc, found.low, found.high, crossed, len(rows), len(set(patients)))
+    unknown = int(images.table["patient_id"].isna().to_numpy(dtype=bool)[rows].sum())
+    counts = (len(rows), len(set(patients)), int(labels.sum()), unknown)
+    return Validated(found.auroc, found.low, found.high, *crossed, *counts)
 
 
 def _labels(images: Images, data: Path, label: LabelSpec) -> np.ndarray:
@@ -88,14 +100,36 @@ def _labels(images: Images, data: Path, label: LabelSpec) -> np.ndarray:
     return np.array([by_id[name] for name in images.table["sample_id"]])
 
 
-def _cross_validated(features: np.ndarray, labels: np.ndarray, patients: np.ndarray, seed: int) -> float:
-    """Return the mean AUROC of probes over folds of patients; NaN where patients are too few to fold.
+def _cross_validated(
+    features: np.ndarray, labels: np.ndarray, patients: np.ndarray, seed: int
+) -> tuple[float, float, float]:
+    """Return the mean AUROC of probes over folds of patients and its interval; NaN where patients are too few to fold.
 
-    The mean over folds and not one AUROC of all scores, since probes of different folds have different offsets.
+    The mean over folds and not one AUROC of all scores, since probes of different folds have different offsets. The
+    interval resamples patients within the folds and fits no probe anew.
     """
-    results = []
+    counts = _resampled(patients)
+    values, resampled = [], []
     for held in patient_folds(labels, patients, _FOLDS, key(seed, "validated")):
         kept = np.setdiff1d(np.arange(len(labels)), held)
         fitted = probe.fit(features[kept], labels[kept], patients[kept], seed=key(seed, "probe"))
-        results.append(auroc.compute(labels[held], fitted.score(features[held])))
-    return float(np.nanmean(results)) if np.isfinite(results).any() else float("nan")
+        scores = fitted.score(features[held])
+        values.append(auroc.compute(labels[held], scores))
+        resampled.append(auroc.compute_many(labels[held] == 1, scores, counts[held]))
+    if not values:
+        return float("nan"), float("nan"), float("nan")
+    return float(_mean(np.array(values)[:, None])[0]), *interval(_mean(np.array(resampled)))
+
+
+def _resampled(patients: np.ndarray) -> np.ndarray:
+    """Return how often each resample of patients holds each image, (N, resamples)."""
+    codes = np.unique(patients, return_inverse=True)[1]
+    drawn = [patient_counts(codes.max() + 1, *block, 0, "validated") for block in blocks(_RESAMPLES)]
+    return np.ascontiguousarray(np.concatenate(drawn).T.astype(np.float32))[codes]
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over folds of what is defined, (folds, n) -> (n,)."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    return np.where(count > 0, np.where(defined, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)

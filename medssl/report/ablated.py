@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from medssl.evaluation.validated import SCORES
 from medssl.report import heat, page, svg
 from medssl.report.run import method_title, modality_title
-from medssl.report.words import interval, number, plural
+from medssl.report.words import count, interval, known, number, percent, plural
+from medssl.settings import flat
 
 NAME = "report.html"
 Row = dict[str, Any]
@@ -30,37 +33,121 @@ _READ = {
 }
 
 
-def write(out: Path, plan: Row, cells: Sequence[Row], baseline: Row, score: str, synthetic: bool) -> Path:
+def write(
+    out: Path,
+    plan: Row,
+    cells: Sequence[Row],
+    baseline: Row,
+    score: str,
+    synthetic: bool,
+    settings: Row | None = None,
+    said: Sequence[str] = (),
+) -> Path:
     """Write the page of an ablation and return its path.
 
     Args:
         out: The ablation's folder.
         plan: What was varied, on what.
-        cells: Method, row, column and seed of each training, with its scores or why it failed.
+        cells: Method, row, column and seed of each training, with its scores, or why it `failed`, or that it is
+            `missing` and will be tried again.
         baseline: The scores of random weights.
         score: "probe" or "knn".
         synthetic: Whether the images are a built-in cohort.
+        settings: Every resolved value of one of the trainings.
+        said: What it remarked on its images.
     """
-    table = pd.DataFrame([cell for cell in cells if "failed" not in cell])
+    scored = [cell for cell in cells if "probe" in cell]
+    table = pd.DataFrame(scored)
     title, rows, columns = _TITLES[plan["what"]]
-    failed = [f"{_where(cell)} failed: {cell['failed']}" for cell in cells if "failed" in cell]
     context = {
         "title": title,
-        "of": modality_title(plan["modality"]),
+        "of": modality_title(plan["modality"], plan.get("own_modality")),
         "synthetic": synthetic,
         "name": out.resolve().name,
-        "label": plan["label"][0],
-        "headline": _headline(table, baseline, score, plan["what"]),
-        "read": _READ[plan["what"]],
+        "label": _label(plan),
+        "headline": _headline(table, baseline, score, plan),
+        "facts": _facts(baseline, settings or {}, plan),
+        "chance": _chance(table, score, plan),
+        "tested": "no patient was kept for tests"
+        if _holdout(settings or {}) == 0
+        else "test patients were not looked at",
+        "read": _read(table, baseline, score, plan),
         "score": SCORES[score],
         "axes": (rows, columns),
+        "seeds": plan["seeds"],
         "panels": _panels(table, plan, baseline, score),
-        "lines": [_line(cell) for cell in cells if "failed" not in cell],
+        "lines": [_line(cell) for cell in scored],
         "baseline": _line({"method": "", "row": "", "column": "", "seed": 0, **baseline}),
-        "remarks": [*failed, *_seeds(plan)],
+        "remarks": [*_remarks(cells, baseline), *said],
         "plan": {**plan, "data": Path(plan["data"]).name if plan["data"] else "the built-in cohort"},
+        "settings": _held(settings or {}, plan),
     }
     return page.write(out / NAME, page.render("ablate.html.j2", context))
+
+
+def _label(plan: Row) -> str:
+    column, positive, negative = plan["label"]
+    words = [", ".join(side) for side in (positive, negative) if side]
+    return f"“{column}” ({' against '.join(words)})" if words else f"“{column}”"
+
+
+def _facts(baseline: Row, settings: Row, plan: Row) -> str:
+    """Say on how many images scores stand, and what every training was."""
+    images, patients = plural(int(baseline["images"]), "image"), plural(int(baseline["patients"]), "patient")
+    scored = f"{images} of {patients}, {count(baseline.get('positives'))} of them positive"
+    train, data = settings.get("train", {}), settings.get("data", {})
+    varied = {name.rpartition(".")[2] for name in plan.get("values", {})}
+    parts = [
+        f"{settings['backbone']}" if "backbone" in settings else "",
+        f"{data['image_size']} pixels a side" if "image_size" in data else "",
+        plural(train["epochs"], "epoch") if "epochs" in train and "epochs" not in varied else "",
+        f"{train['batch_size']} images a batch" if "batch_size" in train and "batch_size" not in varied else "",
+    ]
+    each = ", ".join(part for part in parts if part)
+    return f"Scored on {scored}.{f' Each training: {each}.' if each else ''}"
+
+
+def _holdout(settings: Row) -> Any:
+    return settings.get("data", {}).get("holdout")
+
+
+def _held(settings: Row, plan: Row) -> Row:
+    """Return the resolved settings without what varies and without places."""
+    varied = {*plan.get("values", {}), "train.seed", "data.manifest", *([] if plan["what"] != "batch" else ["method"])}
+    augment = plan["what"] == "augmentations"
+    return {n: v for n, v in flat(settings).items() if n not in varied and not (augment and n.startswith("augment"))}
+
+
+def _remarks(cells: Sequence[Row], baseline: Row) -> list[str]:
+    failed = [f"{_where(cell)} failed: {cell['failed']}" for cell in cells if "failed" in cell]
+    again = [
+        f"{_where(cell)} is not scored, for want of images or files: --resume tries it again"
+        for cell in cells
+        if "missing" in cell
+    ]
+    unknown = int(baseline.get("unknown", 0))
+    alone = (
+        f"{plural(unknown, 'image')} of unknown patient count as patients of their own: where they are several of one "
+        "person, scores are too high and intervals too narrow"
+    )
+    return [*failed, *again, *([alone] if unknown else [])]
+
+
+def _chance(table: pd.DataFrame, score: str, plan: Row) -> str:
+    """Say how far another seed moves a score, where that was tried."""
+    if plan["seeds"] == 1:
+        return (
+            "One seed a cell: how far another seed would move a score is not in the intervals and not known here; "
+            "--seeds 3 shows it."
+        )
+    each = table.groupby(["method", "row", "column"])[score]
+    apart = (each.max() - each.min())[each.count() > 1]
+    if apart.dropna().empty:
+        return f"Scores are means over {plan['seeds']} seeds."
+    return (
+        f"Scores are means over {plan['seeds']} seeds, which lie {number(apart.median())} apart in the median and "
+        f"{number(apart.max())} at most; intervals are of patients alone."
+    )
 
 
 def _panels(table: pd.DataFrame, plan: Row, baseline: Row, score: str) -> list[tuple[str, Markup]]:
@@ -84,8 +171,13 @@ def _grid(method: str, part: pd.DataFrame, plan: Row, score: str, limits: tuple[
         rows = columns = list(dict.fromkeys([*rows, *columns]))
     means = part.groupby(["row", "column"])[score].mean()
     values = np.array([[_mean(means, row, column, plan) for column in columns] for row in rows])
-    about = f"{SCORES[score]} by {_TITLES[plan['what']][1]} and {_TITLES[plan['what']][2]}, {method_title(method)}"
-    return heat.plot(f"grid-{method}", about, values, [_text(row) for row in rows], [_text(c) for c in columns], limits)
+    _, down, across = _TITLES[plan["what"]]
+    about = f"{SCORES[score]} by {down} and {across}, {method_title(method)}"
+    names = [_text(row) for row in rows], [_text(column) for column in columns]
+    both = down != across
+    return heat.plot(
+        f"grid-{method}", about, values, *names, limits, down=down if both else "", across=across if both else ""
+    )
 
 
 def _mean(means: pd.Series, row: Any, column: Any, plan: Row) -> float:
@@ -101,14 +193,16 @@ def _curve(method: str, part: pd.DataFrame, plan: Row, baseline: Row, score: str
     x, y = means.index.to_numpy(dtype=float), means.to_numpy(dtype=float)
 
     def paint(axes: Axes) -> None:
-        if score == "knn" and plan["seeds"] == 1:
-            ends = part.sort_values("row")[["knn_low", "knn_high"]].to_numpy(dtype=float)
-            axes.vlines(x, ends[:, 0], ends[:, 1], color=svg.COLOURS["accent"], linewidth=1, alpha=0.5)
-        axes.plot(part["row"], part[score], linestyle="none", marker="o", markersize=4, color=svg.COLOURS["faint"])
-        axes.plot(x, y, color=svg.COLOURS["accent"], linewidth=2, marker="o", markersize=5)
-        axes.axhline(baseline[score], color=svg.COLOURS["faint"], linewidth=1, dashes=(3, 3))
-        place, muted = axes.get_yaxis_transform(), svg.COLOURS["muted"]
-        axes.text(0.01, baseline[score], "random weights", color=muted, va="bottom", fontsize=11, transform=place)
+        accent, muted, faint = (svg.COLOURS[name] for name in ("accent", "muted", "faint"))
+        axes.axhspan(*_limits(baseline, score), color=faint, alpha=0.15, linewidth=0)
+        axes.axhline(baseline[score], color=faint, linewidth=1, dashes=(3, 3))
+        aside = axes.get_yaxis_transform()
+        axes.text(1.02, baseline[score], "random\nweights", color=muted, va="center", fontsize=11, transform=aside)
+        for seed, points in part.groupby("seed"):
+            _seed(axes, points, seed - (plan["seeds"] - 1) / 2, score, several=plan["seeds"] > 1)
+        axes.plot(x, y, color=accent, linewidth=2, marker="o", markersize=5)
+        axes.set_ylim(*_span(part, baseline, score))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         if plan["what"] == "temperature":
             axes.set_xscale("log")
             axes.minorticks_off()
@@ -118,47 +212,109 @@ def _curve(method: str, part: pd.DataFrame, plan: Row, baseline: Row, score: str
         axes.tick_params(length=0)
         axes.spines["left"].set_visible(False)
 
-    return svg.draw(f"curve-{method}", f"{SCORES[score]} by {_TITLES[plan['what']][1]}, {method_title(method)}", paint)
+    about = f"{SCORES[score]} by {_TITLES[plan['what']][1]}, {method_title(method)}"
+    return svg.draw(f"curve-{method}", about, paint, margins=(52, 64, 44, 12))
 
 
-def _headline(table: pd.DataFrame, baseline: Row, score: str, what: str) -> str:
-    means = table.groupby(["method", "row", "column"])[score].mean()
-    if not means.notna().any():
+def _seed(axes: Axes, points: pd.DataFrame, step: float, score: str, *, several: bool) -> None:
+    """Draw the intervals of a seed, a little to the side where there are several, and then its points."""
+    place = axes.transData + ScaledTranslation(step * 5 / 72, 0, axes.figure.dpi_scale_trans)
+    ends = np.array([_limits(point, score) for _, point in points.iterrows()])
+    axes.vlines(points["row"], *ends.T, color=svg.COLOURS["accent"], linewidth=1.5, alpha=0.5, transform=place)
+    if several:
+        axes.plot(points["row"], points[score], "o", markersize=4, color=svg.COLOURS["faint"], transform=place)
+
+
+def _span(part: pd.DataFrame, baseline: Row, score: str) -> tuple[float, float]:
+    """Return the ends of the axis, which the intervals of all points are within."""
+    drawn = [score, f"{score}_low", f"{score}_high"]
+    values = np.append(part[drawn].to_numpy(dtype=float).ravel(), [baseline[name] for name in drawn])
+    low, high = np.nanmin(values), np.nanmax(values)
+    return low - 0.06 * (high - low + 0.01), high + 0.06 * (high - low + 0.01)
+
+
+def _limits(row: Row | pd.Series, score: str) -> tuple[float, float]:
+    return float(row[f"{score}_low"]), float(row[f"{score}_high"])
+
+
+def _read(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
+    """Say how the figure is to be read."""
+    if plan["what"] not in ("augmentations", "batch"):
+        seeds = "" if plan["seeds"] == 1 else " Small points: single seeds; the line joins their means."
+        return (
+            f"{_READ[plan['what']]} Upward: AUROC; 0.5 is a guess. Thin lines, and the grey band of random "
+            f"weights, drawn once: {percent(95)} intervals over patients.{seeds}"
+        )
+    width = (table[f"{score}_high"] - table[f"{score}_low"]).median() / 2
+    ends = (
+        f" A {percent(95)} interval over patients reaches some {number(width)} to either side." if known(width) else ""
+    )
+    random = f"random weights, drawn once, reach {number(baseline[score])}"
+    return f"{_READ[plan['what']]} AUROC, the fuller a cell the higher: 0.5 is a guess, and {random}.{ends}"
+
+
+def _headline(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
+    limits = [f"{score}_low", f"{score}_high"]
+    means = table.groupby(["method", "row", "column"], sort=False)[[score, *limits]].mean()
+    means = means[means[score].notna()]
+    if means.empty:
         return "No cell could be scored: there are too few patients of a class."
-    best, lowest = float(means.max()), float(means.min())
-    method, row, column = means.index[int(means.argmax())]
-    _, first, second = _TITLES[what]
-    both = bool(second) and not (what == "augmentations" and row == column)
-    place = [f"{first} {_text(row)}", *([f"{second} {_text(column)}"] if both else [])]
-    beaten = "" if best > baseline[score] else ", which none of the trainings beats"
+    highest, lowest = int(means[score].argmax()), int(means[score].argmin())
+    best, least = means.iloc[highest], float(means[score].min())
+    random = f"Random weights reach {_with_interval(baseline, score)}"
+    beaten = "" if best[score] > baseline[score] else ", which none of the settings beats"
     return (
-        f"The highest score, {number(best)}, is that of {method_title(str(method))} with {' and '.join(place)}; "
-        f"the lowest is {number(lowest)}. Random weights reach {number(baseline[score])}{beaten}."
+        f"The highest score, {_with_interval(best, score)}, is that of {_of(means.index[highest], plan['what'])}; "
+        f"the lowest, {number(least)}, that of {_of(means.index[lowest], plan['what'])}. "
+        f"{_told_apart(means[score], float(best[limits[0]]))}{random}{beaten}."
     )
 
 
+def _told_apart(means: pd.Series, low: float) -> str:
+    """Say how many of the other scores lie within the interval of the highest."""
+    others = len(means) - 1
+    within = int((means >= low).sum()) - 1
+    if not others or not known(low) or not within:
+        return ""
+    if others == 1:
+        return "The interval of the highest holds the other score, which is not told apart from it here. "
+    many = "all" if within == others else within
+    said = f"The interval of the highest holds {many} of the {others} other scores"
+    return f"{said}, which are not told apart from it here. "
+
+
+def _with_interval(row: Row | pd.Series, score: str) -> str:
+    return f"{number(float(row[score]))} ({interval(*_limits(row, score))})"
+
+
+def _of(cell: tuple[str, Any, Any], what: str) -> str:
+    method, row, column = cell
+    if what == "augmentations":
+        place = f"{row} alone" if row == column else f"{row} and {column}"
+    elif what == "batch":
+        place = f"{_text(row)} images a batch and {plural(int(column), 'epoch')}"
+    else:
+        place = f"{_TITLES[what][1]} {_text(row)}"
+    return f"{method_title(str(method))} with {place}"
+
+
 def _line(row: Row) -> Row:
+    alone = bool(row["method"]) and isinstance(row["row"], str) and row["row"] == row["column"]
     return {
         "method": method_title(str(row["method"])) if row["method"] else "random weights",
         "row": _text(row["row"]),
-        "column": _text(row["column"]),
+        "column": "alone" if alone else _text(row["column"]),
         "seed": int(row["seed"]),
         "probe": number(row["probe"]),
+        "probe_interval": interval(*_limits(row, "probe")),
         "knn": number(row["knn"]),
-        "interval": interval(row["knn_low"], row["knn_high"]),
-        "images": f"{int(row['images']):,} of {plural(int(row['patients']), 'patient')}",
+        "knn_interval": interval(*_limits(row, "knn")),
     }
 
 
 def _where(cell: Row) -> str:
     place = " and ".join(dict.fromkeys(_text(cell[name]) for name in ("row", "column")))
     return f"{method_title(str(cell['method']))} with {place}, seed {cell['seed']}"
-
-
-def _seeds(plan: Row) -> list[str]:
-    if plan["seeds"] > 1:
-        return [f"Scores of a cell are means over {plan['seeds']} seeds"]
-    return ["One seed a cell: differences that are small beside the intervals are chance; --seeds 3 shows how much"]
 
 
 def _text(value: Any) -> str:

@@ -8,9 +8,20 @@ from matplotlib.patches import Rectangle
 from medssl.report import svg
 from medssl.report.words import number
 
+_NARROW = 5
+"""Columns beyond which words below them stand at an angle."""
+
 
 def plot(
-    name: str, title: str, values: np.ndarray, rows: list[str], columns: list[str], limits: tuple[float, float]
+    name: str,
+    title: str,
+    values: np.ndarray,
+    rows: list[str],
+    columns: list[str],
+    limits: tuple[float, float],
+    *,
+    down: str = "",
+    across: str = "",
 ) -> Markup:
     """Draw a grid; the fuller a cell is coloured the higher its score, and an empty one has none.
 
@@ -21,7 +32,10 @@ def plot(
         rows: Names from top to bottom.
         columns: Names from left to right.
         limits: The scores of an empty and of a full colour, shared by the grids that are compared.
+        down: What varies from top to bottom, where that has to be said.
+        across: What varies from left to right.
     """
+    slanted = len(columns) > _NARROW and max(map(len, columns)) > _NARROW
 
     def paint(axes: Axes) -> None:
         low, high = limits
@@ -38,9 +52,15 @@ def plot(
         axes.set_xlim(0, len(columns))
         axes.set_ylim(0, len(rows))
         axes.set_xticks(np.arange(len(columns)) + 0.5, [svg.label(text, 12) for text in columns])
+        if slanted:
+            for tick in axes.get_xticklabels():
+                tick.set(rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(np.arange(len(rows)) + 0.5, [svg.label(text, 12) for text in reversed(rows)])
+        axes.set_xlabel(across)
+        axes.set_ylabel(down)
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
 
-    return svg.draw(name, title, paint, height=70 + 52 * len(rows), margins=(86, 8, 36, 8))
+    below = 36 + 22 * bool(across) + 32 * slanted
+    return svg.draw(name, title, paint, height=34 + below + 52 * len(rows), margins=(86, 8, below, 8))

@@ -112,12 +112,16 @@ def _manifest(data: DataSettings, modality: str, progress: Progress | None) -> t
         return Manifest.load(made.manifest), data.label or made.label, True, False
     path = Path(data.manifest)
     if path.is_dir():
-        synthetic = builtin.is_builtin(path / "x")
-        key = keys.AS_THEY_ARE if synthetic else keys.of_this_user()  # kept, so that test patients stay the same
-        return scan([path], key=key, progress=progress), data.label, synthetic, True
+        return scanned(path, progress), data.label, builtin.is_builtin(path / "x"), True
     if not path.exists():
         raise DataError("There is no such file or folder", where=path, fix="Give a manifest or a folder of images")
     return Manifest.load(path), data.label, builtin.is_builtin(path), False
+
+
+def scanned(folder: Path, progress: Progress | None = None) -> Manifest:
+    """Return the manifest of a folder of images, with the key of this user, so that test patients stay the same."""
+    key = keys.AS_THEY_ARE if builtin.is_builtin(folder / "x") else keys.of_this_user()
+    return scan([folder], key=key, progress=progress)
 
 
 def _gone(usable: Manifest) -> str:

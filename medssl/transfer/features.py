@@ -8,6 +8,10 @@ from medssl.errors import DataError
 from medssl.transfer.examples import Examples
 
 
+class NotFiniteError(DataError):
+    """A backbone's features are not finite numbers: its training has diverged."""
+
+
 @torch.inference_mode()
 def extract(
     backbone: nn.Module, examples: Examples, *, batch_size: int = 128, device: torch.device | str = "cpu"
@@ -21,7 +25,7 @@ def extract(
         device: Where the backbone runs.
 
     Raises:
-        DataError: A feature is not a finite number; the first such sample is named.
+        NotFiniteError: A feature is not a finite number; the first such sample is named.
     """
     training, device = backbone.training, torch.device(device)
     backbone.to(device).eval()
@@ -30,7 +34,7 @@ def extract(
     features = np.concatenate(pooled) if pooled else np.zeros((0, getattr(backbone, "width", 0)), np.float32)
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):
-        raise DataError(
+        raise NotFiniteError(
             f"The backbone's features are not finite for {len(broken)} of {len(features)} images",
             where=f"sample {examples.store.index['sample_id'].iloc[examples.rows[broken[0]]]}",
             fix="The checkpoint has diverged: use another, or pretrain with a lower train.learning_rate",

@@ -1,16 +1,24 @@
 """`medssl ablate`: which trainings there are, one small ablation whole and resumed, and wrong arguments."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image as Pil
 from typer.testing import CliRunner
 
-from medssl import ablation, api
+import medssl
+from medssl import api
 from medssl.ablation import Ablation
 from medssl.cli.main import build
-from medssl.errors import MedsslError, StoppedError
+from medssl.errors import DataError, MedsslError, SettingsError, StoppedError
 from medssl.evaluation.cohort import LabelSpec
+from medssl.settings import dump_yaml, load_yaml, parse_overrides
+from medssl.training import source
+from medssl.transfer.features import NotFiniteError
 from tests.evaluation.conftest import write_cohort
 
 TINY = [
@@ -53,7 +61,8 @@ def data(tmp_path_factory):
 
 def asked(data, out, *more):
     fixed = ["mask", "--modality", "oct", "--backbone", "vit_nano", "--data", data, "--label", "finding", *SETS]
-    return [*fixed, "--values", "mae.mask_ratio=0.5,0.75", "--device", "cpu", "-o", out, *more]
+    values = [] if "--values" in more else ["--values", "mae.mask_ratio=0.5,0.75"]
+    return [*fixed, *values, "--device", "cpu", "-o", out, *more]
 
 
 def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_path, monkeypatch):
@@ -68,7 +77,7 @@ def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_p
                 raise StoppedError("Stopped")
         return real(*arguments, **named)
 
-    monkeypatch.setattr(ablation.api, "pretrain", counted)
+    monkeypatch.setattr(api, "pretrain", counted)
     stopped = run(*asked(data, out))
     assert stopped.exit_code == 75
     assert f"Go on with: --resume -o {out}." in stopped.stderr
@@ -85,20 +94,138 @@ def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_p
     page = (out / "report.html").read_text()
     assert "How much to hide" in page
     assert str(data.parent) not in page
+    assert "images belong to the test part and are left out" in page
 
 
-def test_a_training_that_diverges_is_a_result(data, tmp_path, monkeypatch):
+def test_what_diverges_stays_a_result_and_what_lacked_its_images_is_done_again(data, tmp_path, monkeypatch):
+    out, trained, absent = tmp_path / "out", [], [True]
     real = api.pretrain
 
-    def diverging(*arguments, **named):
-        if not named["dry_run"] and named["out"].name == "mae-0.75-0":
-            raise MedsslError("The loss is not finite")
+    def troubled(*arguments, **named):
+        if not named["dry_run"]:
+            trained.append(named["out"].name)
+            if named["out"].name == "mae-0.75-0":
+                raise MedsslError("The loss is not finite")
+            if named["out"].name == "mae-0.25-0" and absent[0]:
+                raise DataError("None of the files is there", where="/archive/A^B", fix="Put them back")
         return real(*arguments, **named)
 
-    monkeypatch.setattr(ablation.api, "pretrain", diverging)
-    done = run(*asked(data, tmp_path / "out"))
-    assert done.exit_code == 0, done.output
-    assert "MAE with 0.75, seed 0 failed: The loss is not finite" in (tmp_path / "out" / "report.html").read_text()
+    monkeypatch.setattr(api, "pretrain", troubled)
+    asked_for = asked(data, out, "--values", "mae.mask_ratio=0.25,0.5,0.75")
+    first = run(*asked_for)
+    assert first.exit_code == 65
+    assert "1 of 3 trainings lack images or files; the first: None of the files is there (/archive/A^B)" in first.stderr
+    assert f"Put them back. Then go on with: --resume -o {out}." in first.stderr
+    page = (out / "report.html").read_text()
+    assert "MAE with 0.75, seed 0 failed: The loss is not finite" in page
+    assert "MAE with 0.25, seed 0 is not scored" in page
+    assert "A^B" not in page
+    absent[0] = False
+    trained.clear()
+    second = run(*asked_for, "--resume")
+    assert second.exit_code == 0, second.output
+    assert trained == ["mae-0.25-0"]
+    page = (out / "report.html").read_text()
+    assert "MAE with 0.75, seed 0 failed: The loss is not finite" in page
+    assert "is not scored" not in page
+
+
+def test_a_machine_or_data_that_are_not_there_any_more_are_seen_before_anything_is_kept(data, tmp_path, monkeypatch):
+    ablation = replace(made("mask", data=data), folder=tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "ablation.yaml").write_text(dump_yaml(ablation.plan()))
+
+    def refusing(*arguments, **named):
+        raise SettingsError("torch sees no GPU")
+
+    with pytest.raises(SettingsError, match="sees no GPU"):
+        ablation.run(refusing, resume=True, device="cpu")
+    assert ablation.scores.empty
+
+
+@pytest.mark.parametrize("trouble", [SettingsError("No patch is left"), NotFiniteError("Features are not finite")])
+def test_refused_settings_and_broken_features_are_results(tmp_path, monkeypatch, trouble):
+    ablation = replace(made("mask"), folder=tmp_path)
+
+    def fail(*arguments, **named):
+        raise trouble
+
+    if isinstance(trouble, NotFiniteError):
+        monkeypatch.setattr("medssl.ablation.validate", fail)
+        monkeypatch.setattr(Ablation, "_manifest", lambda self: tmp_path)
+    pretrain = fail if isinstance(trouble, SettingsError) else lambda *arguments, **named: None
+    cell = ablation.cells()[0]
+    assert ablation._cell(pretrain, cell, torch.device("cpu"), None)["failed"] == trouble.what
+    assert list(ablation.scores["failed"]) == [trouble.what]
+
+
+OWN = "like: oct\nsize: 16\ntitle: OCT of ours\naugment: {blur: false}\n"
+
+
+def test_a_folder_and_a_modality_of_ones_own_are_taken_as_pretrain_takes_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSSL_CACHE_DIR", str(tmp_path / "cache"))
+    images, random = tmp_path / "images", np.random.default_rng(0)
+    images.mkdir()
+    for k in range(24):
+        side = (16, 20)[k % 2]
+        Pil.fromarray(random.integers(0, 255, (side, 16), dtype=np.uint8)).save(images / f"{k}.png")
+    (tmp_path / "mine.yaml").write_text(OWN)
+    scans, real = [], source.scan
+    monkeypatch.setattr(source, "scan", lambda *given, **named: scans.append(given) or real(*given, **named))
+    settings = {**dict(word.split("=") for word in TINY if "image_size" not in word), "data.holdout": 0}
+    settings = parse_overrides([f"{name}={value}" for name, value in settings.items()])
+    done = medssl.ablate(
+        "mask", tmp_path / "mine.yaml", data=images, label="rows", positive=["20"], backbone="vit_nano",
+        settings=settings, values={"mae.mask_ratio": [0.5]}, out=tmp_path / "out", device="cpu",
+    )  # fmt: skip
+    assert len(scans) == 1
+    assert sorted(path.name for path in images.iterdir()) == sorted(f"{k}.png" for k in range(24))
+    assert list(done.scores["row"]) == [0.5]
+    assert set(done.scores["images"]) == {24}
+    assert done.baseline["unknown"] == 24
+    kept = load_yaml(tmp_path / "out" / "runs" / "mae-0.5-0" / "settings.yaml")
+    assert (kept["modality"], kept["data"]["image_size"]) == ("mine", 16)
+    page = done.report.read_text()
+    assert "OCT of ours" in page
+    assert "no patient was kept for tests" in page
+    (tmp_path / "mine.yaml").write_text(OWN.replace("blur: false", "tone: false"))
+    with pytest.raises(SettingsError, match="begun with own_modality"):
+        medssl.ablate(
+            "mask", tmp_path / "mine.yaml", data=images, label="rows", positive=["20"], backbone="vit_nano",
+            settings=settings, values={"mae.mask_ratio": [0.5]}, out=tmp_path / "out", resume=True,
+        )  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_used_is_named_and_nothing_is_left(tmp_path):
+    (tmp_path / "images").mkdir()
+    Pil.new("L", (16, 16)).save(tmp_path / "images" / "1.png")
+    with pytest.raises(DataError, match="1 of 1 images have no patient_id") as caught:
+        medssl.ablate("mask", "oct", data=tmp_path / "images", label="rows", out=tmp_path / "out")
+    assert caught.value.where == tmp_path / "images"
+    assert not (tmp_path / "out").exists()
+
+
+def test_pairs_are_of_the_operations_that_ones_own_modality_has():
+    cells = made("augmentations", own_modality={"like": "oct", "augment": {"blur": False}}).cells()
+    assert len(cells) == 6
+    assert not any("blur" in (cell.row, cell.column) for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"values": {"mae.mask_ratio": ["half"]}}, "Expected numbers"),
+        ({"values": {"mae.mask_ratio": []}}, "Expected numbers"),
+        ({"seeds": 0}, "one seed or more"),
+        ({"score": "auc"}, "probe or knn"),
+        ({"settings": {"train.seed": 3}}, "Use --seeds"),
+        ({"settings": {"train": {"seed": 3}}}, "Use --seeds"),
+    ],
+)
+def test_the_function_refuses_wrong_arguments(tmp_path, more, said):
+    with pytest.raises(SettingsError, match=said):
+        medssl.ablate("mask", "oct", out=tmp_path / "out", **more)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +241,7 @@ def test_a_training_that_diverges_is_a_result(data, tmp_path, monkeypatch):
         ("mask", ["--values", "mae.mask_ratio=1.5"], 2, "less than 1"),
         ("mask", ["--score", "accuracy"], 2, "probe or knn"),
         ("mask", ["--modality", "otc"], 2, "Did you mean 'oct'"),
-        ("mask", ["--data", "nowhere.parquet", "--label", "d"], 65, "no such manifest"),
+        ("mask", ["--data", "nowhere.parquet", "--label", "d"], 65, "no such file or folder"),
         ("mask", ["--data", "nowhere.parquet"], 2, "needs a label"),
     ],
 )

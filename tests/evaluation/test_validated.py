@@ -27,6 +27,7 @@ def test_only_images_that_the_run_saw_are_scored(run, here, monkeypatch):
     assert found.images == len(seen) < 48
     assert asked["patients"] == set(seen["patient_key"])
     assert found.patients == seen["patient_key"].nunique()
+    assert (found.positives, found.unknown) == (seen["patient_key"].str[-1].isin(list("13579")).sum(), 0)
 
 
 def test_a_probe_finds_what_is_plain_and_not_what_is_noise():
@@ -34,9 +35,9 @@ def test_a_probe_finds_what_is_plain_and_not_what_is_noise():
     patients = np.repeat([f"p{k}" for k in range(20)], 2).astype(object)
     labels = (np.arange(40) // 2 % 2).astype(float)
     noise = generator.normal(size=(40, 4))
-    assert validated._cross_validated(noise + 6 * labels[:, None], labels, patients, 0) > 0.99
+    assert validated._cross_validated(noise + 6 * labels[:, None], labels, patients, 0)[0] > 0.99
     own = np.repeat(np.eye(20), 2, axis=0)  # each patient has features of their own: nothing carries over
-    assert validated._cross_validated(own, labels, patients, 0) < 0.7
+    assert validated._cross_validated(own, labels, patients, 0)[0] < 0.7
 
 
 def test_the_baseline_is_another_network(run, here):
@@ -47,7 +48,25 @@ def test_the_baseline_is_another_network(run, here):
 
 def test_too_few_patients_have_no_probe():
     labels, patients = np.array([0.0, 1.0]), np.array(["a", "b"], dtype=object)
-    assert np.isnan(validated._cross_validated(np.eye(2), labels, patients, 0))
+    assert np.isnan(validated._cross_validated(np.eye(2), labels, patients, 0)).all()
+
+
+def test_the_interval_of_a_probe_holds_its_score_and_narrows_with_patients():
+    generator, widths = np.random.default_rng(1), []
+    for count in (40, 640):
+        labels = (np.arange(count) % 2).astype(float)
+        patients = np.array([f"p{k}" for k in range(count)], dtype=object)
+        features = generator.normal(size=(count, 3)) + labels[:, None]
+        score, low, high = validated._cross_validated(features, labels, patients, 0)
+        assert low < score < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2.5  # by 4 where both are wide
+
+
+def test_images_of_one_patient_are_resampled_together():
+    counts = validated._resampled(np.array(["b", "a", "b"], dtype=object))
+    assert (counts[0] == counts[2]).all()
+    assert (counts[0] + counts[1] == 2).all()  # two patients are drawn
 
 
 def test_one_class_is_one_sentence(run, here, tmp_path):

@@ -57,6 +57,19 @@ def is_file(modality: str) -> bool:
     return modality.lower().endswith(ENDINGS)
 
 
+def asked(modality: str) -> dict[str, Any]:
+    """Return the settings that a name or a file of values stands for: `modality`, and for a file `own_modality`.
+
+    Raises:
+        SettingsError: A key of the file is unknown or a value wrong.
+        DataError: The file cannot be read or is not YAML.
+    """
+    if not is_file(modality):
+        return {"modality": modality}
+    name, values = read(Path(modality))
+    return {"modality": name, "own_modality": values}
+
+
 def named(name: str, own: Mapping[str, Any] | None = None) -> Modality:
     """Return a modality by its name, or what a user's values make of another one.
 
