@@ -36,10 +36,7 @@ from medssl.training.settings import check
 from medssl.transfer import probe
 from medssl.transfer.features import extract
 
-METHODS = {
-    "mae": None, "ijepa": None, "dino": None, "simclr": None, "byol": None, "vicreg": None, "lejepa": None,
-    "spark": "resnet18", "mae_contrast": None,
-}  # fmt: skip
+METHODS = ("mae", "ijepa", "dino", "simclr", "byol", "vicreg", "lejepa", "spark", "mae_contrast")
 RESAMPLES = 2_000
 
 
@@ -89,9 +86,8 @@ def pretrained(name: str, args: argparse.Namespace) -> Path:
         "data.label": args.label, "data.positive": args.positive, "data.negative": args.negative,
     }  # fmt: skip
     print(f"{time.strftime('%H:%M:%S')} {folder.name}", flush=True)
-    backbone = args.backbone or METHODS[name]
     run = medssl.pretrain(
-        args.modality, name, data=args.data, backbone=backbone, settings=settings, out=folder, resume=True
+        args.modality, name, data=args.data, backbone=args.backbone, settings=settings, out=folder, resume=True
     )
     return run.folder
 

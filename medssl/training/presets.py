@@ -105,7 +105,7 @@ def resolve(
     chosen = _size_layer(machine, dims) if preset == "auto" else {"backbone": Choice("vit_small", "default")}
     modality, method = (_named(user, group) for group in ("modality", "method"))
     check_names(modality, method, own_modality=values)
-    chosen |= _backbone_of(method)
+    chosen |= _backbone_of(method, small=preset == "auto" and machine.kind == "cpu")
     name = _named({**chosen, **user}, "backbone")
     check_names(modality, method, name, values)
     family = backbones.names()[name]
@@ -126,10 +126,13 @@ def resolve(
     return Resolved(check(values), choices)
 
 
-def _backbone_of(method: str) -> dict[str, Choice]:
-    """Return the backbone that a method recommends, where it cannot train the usual one."""
-    recommended: dict[str, Choice] = getattr(discovery.load("methods", method), "RECOMMENDS", {})
-    return {name: choice for name, choice in recommended.items() if name == "backbone"}
+def _backbone_of(method: str, *, small: bool) -> dict[str, Choice]:
+    """Return the backbone that a method recommends, where it cannot train the usual one; the smallest if `small`."""
+    choice: Choice | None = getattr(discovery.load("methods", method), "RECOMMENDS", {}).get("backbone")
+    if choice is not None and small:
+        least = next(iter(discovery.load("backbones", backbones.names()[choice.value]).VARIANTS))
+        choice = Choice(least, f"{choice.source}; the smallest on a CPU: minutes, not days")
+    return {} if choice is None else {"backbone": choice}
 
 
 def _named(choices: Mapping[str, Choice], kind: str) -> str:
