@@ -7,6 +7,8 @@ A method is pretrained as `medssl pretrain` does it where nobody says more, on t
 Its frozen features, and those of the same backbone before the first step, are then read by nearest neighbours (k = 20)
 and by a linear probe that learn from all labels of the training patients, and tested on the other patients. The
 difference is resampled over test patients, 2,000 times. One seed a method: chance of the seed is in no interval.
+Where residual branches of a network begin at zero, "before" has them open, which is the better of two random networks;
+the difference to the very weights of the start is in the figures beside it.
 
 Finished runs and figures in OUT are kept; OUT/figures.jsonl has a line each, and `--table` prints them. Other settings
 are another variant, with a name of its own. `--backbone` takes another network than the usual one for all methods.
@@ -96,9 +98,10 @@ def measured(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Return how features before and after read the label of test patients."""
     run = arms.open_run(folder)
     pool, test = cohorts(run, args)
-    before = opened(exported(pretraining.build(check(load_yaml(folder / "settings.yaml")))))
-    features = {
-        "before": [extract(before, cohort.examples(run.recipe)) for cohort in (pool, test)],
+    start = exported(pretraining.build(check(load_yaml(folder / "settings.yaml"))))
+    features = {  # in this order: opened() changes what start is
+        "start": [extract(start, cohort.examples(run.recipe)) for cohort in (pool, test)],
+        "before": [extract(opened(start), cohort.examples(run.recipe)) for cohort in (pool, test)],
         "after": [PretrainedFeatures(run).compute(cohort, torch.device("cpu")) for cohort in (pool, test)],
     }
     scores = {when: dict(readings(*found, pool, test)) for when, found in features.items()}
@@ -108,10 +111,12 @@ def measured(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         "backbone": run.settings["backbone"],
         "epochs": run.settings["train"]["epochs"], "minutes": run.minutes(),
         "pretrained_on": len(pool), "tested_on": len(test), "test_patients": len(set(patients)),
-        "rank": [round(effective_rank.compute(features[when][1]), 1) for when in features],
+        "rank": [round(effective_rank.compute(features[when][1]), 1) for when in ("before", "after")],
     }  # fmt: skip
     for reading in ("knn", "probe"):
-        result[reading] = compared(labels, patients, scores["before"][reading], scores["after"][reading])
+        after = scores["after"][reading]
+        result[reading] = compared(labels, patients, scores["before"][reading], after)
+        result[f"{reading}_from_start"] = compared(labels, patients, scores["start"][reading], after)
     return result
 
 
