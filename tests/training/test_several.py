@@ -1,4 +1,4 @@
-"""Two processes (gloo) through the whole of pretraining: loader, views, DDP, loop and checkpoint give what one gives."""
+"""Two processes (gloo) through all of pretraining, loader, views, DDP, loop and checkpoint, give what one gives."""
 
 import importlib.util
 import json
