@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from medssl import backbones, discovery, methods
+from medssl.backbones.parts.patches import per_axis
 from medssl.chance import Chance, key
 from medssl.errors import SettingsError
 
@@ -39,7 +40,7 @@ def views_of(method, step=0, count=3):
     noise = torch.Generator().manual_seed(step)
     size = method.backbone.image_size
     return [
-        torch.randn(count, 1, *((wish.size,) * len(size) if wish.size else size), generator=noise)
+        torch.randn(count, 1, *per_axis(wish.size or size, len(size), "view"), generator=noise)
         for wish in method.wish
         for _ in range(wish.count)
     ]
