@@ -20,6 +20,7 @@ from medssl.chance import Chance, key
 from medssl.errors import SettingsError
 from medssl.methods.parts.amount import Amount, fitting_momentum
 from medssl.methods.parts.block_masks import Blocks, box_of, draw_blocks
+from medssl.methods.parts.gather import share_of_all
 from medssl.methods.parts.momentum import follow, momentum_copy
 from medssl.methods.parts.needs import require
 from medssl.methods.parts.precision import wide
@@ -151,7 +152,8 @@ class Method(nn.Module):
         with torch.no_grad():
             target = self._targets(view, blocks)
         spread = target.flatten(0, 2).std(dim=0).mean()
-        return {"loss": F.mse_loss(wide(prediction), target), "target_std": spread}
+        loss = F.mse_loss(wide(prediction), target)
+        return {"loss": loss * share_of_all(len(view), loss.device), "target_std": spread}
 
     def _targets(self, view: torch.Tensor, blocks: Blocks) -> torch.Tensor:
         encoder = cast(TokenBackbone, self.target_encoder)

@@ -17,6 +17,7 @@ from medssl.backbones.parts.positions import FixedPositions
 from medssl.backbones.parts.transformer import Block, initialise
 from medssl.chance import Chance
 from medssl.errors import SettingsError
+from medssl.methods.parts.gather import share_of_all
 from medssl.methods.parts.needs import require
 from medssl.methods.parts.pixels import hidden_loss, pictures
 from medssl.methods.parts.token_masks import TokenSplit, split_of, take
@@ -138,7 +139,8 @@ class Method(nn.Module):
             SettingsError: The image is no multiple of the patch, or no patch would stay visible.
         """
         (view,) = views
-        return {"loss": self.encoded(view, chance).loss}
+        loss = self.encoded(view, chance).loss
+        return {"loss": loss * share_of_all(len(view), loss.device)}
 
     def encoded(self, view: torch.Tensor, chance: Chance) -> Encoded:
         """Return the reconstruction loss of a view, and the mean feature of its visible patches.

@@ -100,9 +100,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def set_weight_decay(optimizer: torch.optim.Optimizer, decay: float) -> None:
-    """Set the weight decay of every group that has any; norms, biases and tokens stay without."""
+    """Set the weight decay of kernels and matrices; norms, biases and tokens stay without."""
     for group in optimizer.param_groups:
-        if group["weight_decay"] > 0:
+        if group["adapt"]:
             group["weight_decay"] = decay
 
 

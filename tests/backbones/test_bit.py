@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import BitConfig, BitModel
 
 from medssl import backbones
@@ -45,6 +46,66 @@ def test_forward_equals_transformers(tmp_path, size):
     torch.testing.assert_close(pooled, expected.pooler_output.flatten(1), atol=1e-5, rtol=1e-5)
     for mine, hidden in zip(maps[:-1], expected.hidden_states[1:-1], strict=True):
         torch.testing.assert_close(mine, hidden, atol=1e-5, rtol=1e-5)
+
+
+class SlowBit:
+    """BiT for volumes, written out from the paper and its code (resnetv2): convolutions and pools are torch's own."""
+
+    def __init__(self, state, layers, groups):
+        self.state, self.layers, self.groups = state, layers, groups
+
+    def conv(self, x, name, stride=1):
+        """Each kernel less its mean, over its deviation; zeros around it."""
+        kernels = []
+        for kernel in self.state[f"{name}.weight"]:
+            deviation = ((kernel - kernel.mean()) ** 2).mean()
+            kernels.append((kernel - kernel.mean()) / (deviation + 1e-8).sqrt())
+        return F.conv3d(x, torch.stack(kernels), stride=stride, padding=kernels[0].shape[-1] // 2)
+
+    def active(self, x, name):
+        """Group norm over channels that stand side by side, and all their places; then what is above 0."""
+        size = x.shape[1] // self.groups
+        parts = []
+        for start in range(0, x.shape[1], size):
+            part = x[:, start : start + size]
+            mean = part.mean(dim=(1, 2, 3, 4), keepdim=True)
+            variance = ((part - mean) ** 2).mean(dim=(1, 2, 3, 4), keepdim=True)
+            parts.append((part - mean) / (variance + 1e-5).sqrt())
+        weight, bias = (self.state[f"{name}.{kind}"].view(1, -1, 1, 1, 1) for kind in ("weight", "bias"))
+        return (torch.cat(parts, dim=1) * weight + bias).clamp(min=0)
+
+    def block(self, x, name, stride):
+        before = self.active(x, f"{name}.norm1")
+        first = f"{name}.downsample.conv"
+        shortcut = self.conv(before, first, stride) if f"{first}.weight" in self.state else x
+        x = self.conv(before, f"{name}.conv1")
+        x = self.conv(self.active(x, f"{name}.norm2"), f"{name}.conv2", stride)
+        return shortcut + self.conv(self.active(x, f"{name}.norm3"), f"{name}.conv3")
+
+    def stages(self, x):
+        x = self.conv(x, "stem.conv", 2)
+        around = x.new_zeros(*x.shape[:2], *(edge + 2 for edge in x.shape[2:]))
+        around[:, :, 1:-1, 1:-1, 1:-1] = x
+        x, maps = F.max_pool3d(around, 3, 2), []
+        for stage, count in enumerate(self.layers):
+            for at in range(count):
+                x = self.block(x, f"body.{stage}.{at}", 2 if stage and not at else 1)
+            maps.append(x)
+        return [*maps[:-1], self.active(x, "norm")]
+
+
+def test_forward_in_3d_equals_a_slow_version():
+    overrides = {"layers": (1, 2, 1, 1), "stem_width": 8, "groups": 4}
+    ours = backbones.build("bit_nano", in_channels=2, spatial_dims=3, image_size=(24, 40, 33), overrides=overrides)
+    randomised(ours).double()
+    x = torch.randn(2, 2, 24, 40, 33).double() + 5  # so that borders of the stem are below the zeros around them
+    with torch.no_grad():
+        expected = SlowBit(ours.state_dict(), overrides["layers"], 4).stages(x)
+        maps, features = ours.stages(x), ours(x)
+    assert expected[-1].std() > 0.05
+    for mine, other in zip(maps, expected, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(features.pooled, expected[-1].mean(dim=(2, 3, 4)), atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

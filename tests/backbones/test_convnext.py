@@ -1,9 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import ConvNextConfig, ConvNextModel
 
 from medssl import backbones
-from medssl.backbones.convnext import Block, ChannelNorm
+from medssl.backbones.convnext import ChannelNorm
 from medssl.backbones.weights import load_file, match
 
 SMALL = {"layers": (1, 2, 2, 1), "widths": (8, 12, 16, 24)}
@@ -76,22 +77,65 @@ def test_weights_of_the_authors_and_of_timm_are_found():
         assert all(torch.equal(v, original.state_dict()[n]) for n, v in ours.state_dict().items())
 
 
-def test_a_block_in_3d_follows_its_formula():
-    block = randomised(Block(3, 4, 1e-6, 0.0))
-    x = torch.randn(2, 4, 5, 6, 7)
-    branch = block.conv_dw(x)
-    mean, variance = branch.mean(dim=1, keepdim=True), branch.var(dim=1, keepdim=True, correction=0)
-    shape = (1, -1, 1, 1, 1)
-    branch = (branch - mean) / (variance + 1e-6).sqrt() * block.norm.weight.view(shape) + block.norm.bias.view(shape)
-    hidden = torch.einsum("oc,bcxyz->boxyz", block.mlp.fc1.weight, branch) + block.mlp.fc1.bias.view(shape)
-    out = torch.einsum("oc,bcxyz->boxyz", block.mlp.fc2.weight, torch.nn.functional.gelu(hidden))
-    expected = x + block.gamma.view(shape) * (out + block.mlp.fc2.bias.view(shape))
-    torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=1e-5)
+class SlowConvNext:
+    """ConvNeXt for volumes, written out from the paper: convolutions are torch's own."""
+
+    def __init__(self, state, layers):
+        self.state, self.layers = state, layers
+
+    def taken(self, name):
+        return self.state[f"{name}.weight"], self.state[f"{name}.bias"]
+
+    def norm(self, x, name):
+        """Over the channels of each place."""
+        mean = x.mean(dim=1, keepdim=True)
+        variance = ((x - mean) ** 2).mean(dim=1, keepdim=True)
+        weight, bias = (value.view(1, -1, *[1] * (x.ndim - 2)) for value in self.taken(name))
+        return (x - mean) / (variance + 1e-6).sqrt() * weight + bias
+
+    def linear(self, x, name):
+        weight, bias = self.taken(name)
+        return torch.einsum("oc,bcxyz->boxyz", weight, x) + bias.view(1, -1, 1, 1, 1)
+
+    def block(self, x, name):
+        weight, bias = self.taken(f"{name}.conv_dw")
+        branch = F.conv3d(x, weight, bias, padding=3, groups=x.shape[1])
+        hidden = self.linear(self.norm(branch, f"{name}.norm"), f"{name}.mlp.fc1")
+        hidden = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
+        return x + self.state[f"{name}.gamma"].view(1, -1, 1, 1, 1) * self.linear(hidden, f"{name}.mlp.fc2")
+
+    def maps(self, x):
+        """Before the last norm."""
+        x = self.norm(F.conv3d(x, *self.taken("stem.0"), stride=4), "stem.1")
+        maps = []
+        for stage, count in enumerate(self.layers):
+            if stage:
+                halve = f"body.{stage}.downsample"
+                x = F.conv3d(self.norm(x, f"{halve}.0"), *self.taken(f"{halve}.1"), stride=2)
+            for at in range(count):
+                x = self.block(x, f"body.{stage}.blocks.{at}")
+            maps.append(x)
+        return maps
+
+
+def test_forward_in_3d_equals_a_slow_version():
+    ours = randomised(small(spatial_dims=3, image_size=(32, 64, 32))).double()
+    x, slow = torch.randn(2, 2, 32, 64, 32).double(), SlowConvNext(ours.state_dict(), SMALL["layers"])
+    with torch.no_grad():
+        expected = slow.maps(x)
+        pooled, grid = ours(x)
+        maps = ours.stages(x)
+        last, mean = slow.norm(expected[-1], "norm"), expected[-1].mean(dim=(2, 3, 4))
+        torch.testing.assert_close(pooled, slow.norm(mean, "norm"), atol=1e-9, rtol=1e-9)
+    assert grid.shape == (2, 24, 1, 2, 1)
+    torch.testing.assert_close(grid, last, atol=1e-9, rtol=1e-9)
+    for mine, other in zip(maps, (*expected[:-1], last), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-9, rtol=1e-9)
 
 
 def test_maps_that_do_not_divide_get_zeros_at_their_end():
     model, x = randomised(small()), torch.randn(1, 2, 61, 64)
-    whole = torch.nn.functional.pad(x, (0, 0, 1, 2))
+    whole = F.pad(x, (0, 0, 1, 2))
     with torch.no_grad():  # of 3 zeros, 1 stands before and 2 behind
         torch.testing.assert_close(model(x).grid, model(whole).grid, atol=1e-5, rtol=1e-5)
     assert model(torch.randn(1, 2, 9, 20)).grid.shape == (1, 24, 1, 1)

@@ -19,6 +19,16 @@ def test_columns_come_first_and_follow_the_formula():
         assert vector[12 + i] == pytest.approx(math.cos(row * frequency), abs=1e-6)
 
 
+@pytest.mark.parametrize("place", [(0, 0, 0), (1, 2, 3), (1, 0, 2), (0, 2, 1)])
+def test_in_volumes_the_last_axis_comes_first_and_each_follows_the_formula(place):
+    vector = sincos((2, 3, 4), 26)[(place[0] * 3 + place[1]) * 4 + place[2]]  # 26 = 3 axes x (4 sines, 4 cosines) + 2
+    expected = []
+    for index in reversed(place):
+        angles = [index * 10000.0 ** (-i / 4) for i in range(4)]
+        expected += [*map(math.sin, angles), *map(math.cos, angles)]
+    assert vector.tolist() == pytest.approx([*expected, 0.0, 0.0], abs=1e-6)
+
+
 def test_volumes_share_the_width_and_leave_the_rest_at_zero():
     positions = sincos((2, 3, 4), 128)  # 128 = 3 * 42 + 2
     assert positions.shape == (24, 128)

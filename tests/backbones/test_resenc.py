@@ -39,6 +39,51 @@ def test_features_are_those_of_nnunets_library(dims):
     torch.testing.assert_close(pooled, torch.tensor(PUBLISHED[dims]), atol=1e-5, rtol=1e-5)
 
 
+def slow_stages(state, layers, x):
+    """The residual encoder, written out: convolutions and pools are torch's own."""
+    dims = x.ndim - 2
+    convolve, average = (F.conv2d, F.avg_pool2d) if dims == 2 else (F.conv3d, F.avg_pool3d)
+
+    def layer(x, name, stride=1):
+        kernel = state[f"{name}.conv.weight"]
+        x = convolve(x, kernel, state.get(f"{name}.conv.bias"), stride=stride, padding=kernel.shape[-1] // 2)
+        axes = list(range(2, x.ndim))  # of each image and channel
+        mean, variance = x.mean(axes, keepdim=True), x.var(axes, correction=0, keepdim=True)
+        weight, bias = (state[f"{name}.norm.{kind}"].view(1, -1, *[1] * dims) for kind in ("weight", "bias"))
+        return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
+
+    def leaky(x):
+        return torch.where(x > 0, x, x / 100)
+
+    x, maps = leaky(layer(x, "stem.convs.0")), []
+    for stage, count in enumerate(layers):
+        for at in range(count):
+            name, stride = f"body.{stage}.blocks.{at}", 2 if stage and not at else 1
+            shortcut = average(x, 2) if stride == 2 else x
+            projected = f"{name}.skip.{stride - 1}"
+            if f"{projected}.conv.weight" in state:
+                shortcut = layer(shortcut, projected)
+            x = leaky(layer(leaky(layer(x, f"{name}.conv1", stride)), f"{name}.conv2") + shortcut)
+        maps.append(x)
+    return maps
+
+
+@pytest.mark.parametrize("size", [(32, 48), (16, 24, 32)])
+def test_stages_agree_with_a_slow_version(size):
+    torch.manual_seed(0)
+    model = small(len(size), size).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = torch.randn(2, 2, *size).double() + 1
+    with torch.no_grad():
+        expected, maps = slow_stages(model.state_dict(), SMALL["layers"], x), model.stages(x)
+        pooled = model(x).pooled
+    assert expected[-1].std() > 0.1
+    for mine, other in zip(maps, expected, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(pooled, expected[-1].flatten(2).mean(dim=2), atol=1e-9, rtol=1e-9)
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_block_without_stride_equals_monais(dims):
     torch.manual_seed(0)

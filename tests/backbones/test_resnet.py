@@ -1,5 +1,6 @@
 import pytest
 import torch
+from monai.networks.nets import ResNet
 from transformers import ResNetConfig, ResNetModel
 
 from medssl import backbones
@@ -49,6 +50,41 @@ def test_forward_equals_transformers(block):
     assert features.grid.std() > 0.1
     torch.testing.assert_close(features.grid, expected.last_hidden_state, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(features.pooled, expected.pooler_output.flatten(1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("training", [True, False])
+def test_forward_in_3d_equals_monai(block, training):
+    """monai.networks.nets.ResNet with the same weights, in float64: maps of all stages, features, running statistics.
+
+    Its shortcut of type B without bias is the paper's, and its stem strides as ours when told to.
+    """
+    torch.manual_seed(0)
+    theirs = ResNet(
+        block, [1, 2, 1, 1], [8, 16, 32, 64], n_input_channels=2, conv1_t_stride=2, shortcut_type="B",
+        feed_forward=False, bias_downsample=False,
+    ).double()  # fmt: skip
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    theirs(torch.randn(2, 2, 32, 32, 32).double())  # running statistics that matter
+    name = "resnet50" if block == "bottleneck" else "resnet18"
+    overrides = {"layers": (1, 2, 1, 1), "stem_width": 8}
+    ours = backbones.build(name, in_channels=2, spatial_dims=3, image_size=(24, 40, 33), overrides=overrides).double()
+    ours.load_state_dict(theirs.state_dict())
+    expected = []
+    for stage in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4):
+        stage.register_forward_hook(lambda stage, inputs, output: expected.append(output))
+    x = torch.randn(2, 2, 24, 40, 33).double() * 2 + 1
+    with torch.no_grad():
+        pooled = theirs.train(training)(x)
+        features = ours.train(training)(x)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), atol=1e-9, rtol=1e-9)
+        ours.load_state_dict(theirs.state_dict())
+        maps = ours.stages(x)
+    assert features.grid.std() > 0.1
+    torch.testing.assert_close(features.pooled, pooled, atol=1e-9, rtol=1e-9)
+    for mine, other in zip(maps, expected, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
+import itertools
+
 import pytest
 import torch
+from monai.networks.nets import ViT
 from transformers import ViTConfig, ViTModel
 
 from medssl import backbones
@@ -71,6 +74,49 @@ def test_forward_equals_transformers():
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(pooled, expected[:, 1:].mean(dim=1), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(grid[:, :, 2, 1], expected[:, 1 + 2 * 3 + 1], atol=1e-5, rtol=1e-5)
+
+
+def to_monai(state):
+    """Rename our weights without a class token to those of MONAI's ViT."""
+    names = {
+        "pos_embed": "patch_embedding.position_embeddings",
+        "patch_embed.proj.": "patch_embedding.patch_embeddings.",
+        "attn.proj.": "attn.out_proj.",
+        "mlp.fc": "mlp.linear",
+    }
+    renamed = {}
+    for name, value in state.items():
+        for ours, theirs in names.items():
+            name = name.replace(ours, theirs)
+        renamed[name] = value
+    return renamed
+
+
+def test_forward_in_3d_equals_monai():
+    """monai.networks.nets.ViT with the same weights, in float64: all tokens, and where each lies in the grid."""
+    torch.manual_seed(0)
+    size, patch = (4, 16, 24), (2, 8, 8)
+    ours = small(positions="learned", class_token=False, spatial_dims=3, image_size=size, patch_size=patch)
+    randomise(ours.double())
+    theirs = ViT(
+        in_channels=2, img_size=size, patch_size=patch, hidden_size=48, mlp_dim=192, num_layers=3, num_heads=4,
+        spatial_dims=3, qkv_bias=True,
+    ).double()  # fmt: skip
+    unknown = theirs.load_state_dict(to_monai(ours.state_dict()), strict=False)
+    assert not unknown.unexpected_keys
+    assert all("norm_cross_attn" in name for name in unknown.missing_keys)  # norms that nothing goes through
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-6
+    x = torch.randn(2, 2, *size).double()
+    with torch.no_grad():
+        expected = theirs(x)[0]
+        pooled, grid = ours(x)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(pooled, expected.mean(dim=1), atol=1e-10, rtol=1e-10)
+    assert grid.shape == (2, 48, 2, 2, 3)
+    for d, h, w in itertools.product(range(2), range(2), range(3)):
+        torch.testing.assert_close(grid[:, :, d, h, w], expected[:, (2 * d + h) * 3 + w], atol=1e-10, rtol=1e-10)
 
 
 def test_attention_maps_equal_transformers():

@@ -38,6 +38,16 @@ def test_loss_is_the_sum_of_both_directions():
     assert loss.item() == pytest.approx(slow_loss(predictions, targets), rel=1e-5)
 
 
+def test_the_heads_are_the_papers_for_a_resnet50():
+    with torch.device("meta"):
+        method = methods.build("byol", backbones.build("resnet50", in_channels=3, image_size=224))
+    for head, shapes in (
+        (method.projector, [(4096, 2048), (256, 4096)]),
+        (method.predictor, [(4096, 256), (256, 4096)]),
+    ):
+        assert [tuple(layer.weight.shape) for layer in head if isinstance(layer, nn.Linear)] == shapes
+
+
 @pytest.mark.parametrize(("angle", "expected"), [(0.0, 0.0), (90.0, 2.0), (180.0, 4.0)])
 def test_distance_of_known_angles(angle, expected):
     turn = torch.deg2rad(torch.tensor(angle))

@@ -44,6 +44,64 @@ def test_cross_entropy_agrees_with_a_slow_version():
     assert cross_entropy(targets, logits).item() == pytest.approx(slow(targets, logits), rel=1e-5)
 
 
+def slow_head(head, features):
+    """Linear, batch norm, GELU, twice; linear; then cosines with the prototypes, one number after the other."""
+    for layer in head.mlp:
+        if isinstance(layer, torch.nn.Linear):
+            features = features @ layer.weight.T + layer.bias
+        elif isinstance(layer, torch.nn.BatchNorm1d):
+            mean, variance = features.mean(dim=0), features.var(dim=0, correction=0)
+            features = (features - mean) / (variance + layer.eps).sqrt() * layer.weight + layer.bias
+        else:
+            features = features * (1 + torch.erf(features / math.sqrt(2))) / 2
+    return [[float(row @ p / (row.norm() * p.norm())) for p in head.prototypes] for row in features]
+
+
+def slow_softmax(numbers):
+    exponentials = [math.exp(x) for x in numbers]
+    return [e / sum(exponentials) for e in exponentials]
+
+
+@pytest.mark.parametrize("head_norm", [True, False])
+def test_the_whole_forward_agrees_with_a_slow_version(head_norm):
+    """In float64 from pixels to loss, beside the backbone: heads, temperatures, centre, and who meets whom."""
+    temperatures = {"student_temperature": 0.25, "teacher_temperature": 0.3, "teacher_temperature_start": 0.1}
+    method = make(head_norm=head_norm, warmup=0.5, **temperatures).double()
+    noise = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in [*method.head.parameters(), *method.teacher_head.parameters()]:
+            parameter.add_(torch.randn(parameter.shape, generator=noise) * 0.3)
+        method.centre.copy_(torch.randn(12, generator=noise))
+    method.progress.fill_(0.25)
+    views = [view.double() * (1 + number) + number for number, view in enumerate(views_of(method, count=3))]
+    terms = method(views, Chance([0] * 3))
+
+    def outputs(backbone, head, shown):
+        with torch.no_grad():
+            rows = slow_head(head, torch.cat([backbone(view).pooled for view in shown]))
+        return [rows[start : start + 3] for start in range(0, len(rows), 3)]
+
+    student = outputs(method.backbone, method.head, views)
+    teacher = outputs(method.teacher_backbone, method.teacher_head, views[:2])
+    centre, values, entropies = method.centre.tolist(), [], []
+    for t, shown in enumerate(teacher):
+        for row in range(3):
+            target = slow_softmax([(x - c) / 0.2 for x, c in zip(shown[row], centre, strict=True)])  # half of the rise
+            entropies.append(-sum(q * math.log(q) for q in target))
+            for v in range(4):
+                if v != t:
+                    predicted = slow_softmax([x / 0.25 for x in student[v][row]])
+                    values.append(-sum(q * math.log(p) for q, p in zip(target, predicted, strict=True)))
+    assert len(values) == 2 * 3 * 3
+    assert terms["loss"].item() == pytest.approx(sum(values) / len(values), rel=1e-9)
+    assert terms["teacher_entropy"].item() == pytest.approx(sum(entropies) / len(entropies), rel=1e-9)
+
+
+def test_views_have_the_sizes_and_areas_of_the_paper():
+    wishes = [(wish.count, wish.strength, wish.size, wish.crop_area) for wish in make().wish]
+    assert wishes == [(2, "strong", None, (0.4, 1.0)), (2, "strong", 24, (0.05, 0.4))]  # 64 x 3 / 7, in whole patches
+
+
 def test_uniform_outputs_cost_the_logarithm_of_their_number():
     uniform = [torch.full((2, 7), 1 / 7)] * 2
     assert cross_entropy(uniform, [torch.zeros(2, 7)] * 3).item() == pytest.approx(math.log(7), rel=1e-6)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,50 @@ def test_targets_and_loss_follow_from_transformers_encoder():
         prediction = method.predictor(theirs.layernorm(context), blocks, (6, 6))
         loss = method([x], Chance([5, 6, 7]))["loss"]
     torch.testing.assert_close(loss, (prediction - target).square().mean(), atol=1e-5, rtol=1e-5)
+
+
+def sines(grid, width):
+    """Return a vector a place: sines and cosines of its column, then of its row."""
+    half, table = width // 4, []
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            angles = [[index * 10000 ** (-i / half) for i in range(half)] for index in (column, row)]
+            table.append([f(x) for axis in angles for f in (math.sin, math.cos) for x in axis])
+    return torch.tensor(table, dtype=torch.float64)
+
+
+def test_the_predictor_agrees_with_a_slow_version():
+    """Image by image and box by box in float64: embedded context and mask tokens, each at the position of its place."""
+    method = make(image_size=(48, 64), predictor_width=64)
+    predictor = method.predictor.double()
+    for parameter in predictor.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    grid, noise = (6, 8), torch.Generator().manual_seed(3)
+    blocks = method._blocks(Chance([4, 5]), grid)
+    encoded = torch.randn(2, blocks.context.shape[1], 128, generator=noise, dtype=torch.float64)
+    table = sines(grid, 64)
+    with torch.no_grad():
+        found = predictor(encoded, blocks, grid)
+        for image in range(2):
+            for box, places in enumerate(blocks.targets[image]):
+                tokens = [predictor.embed(e) + table[p] for e, p in zip(encoded[image], blocks.context[image])]
+                tokens += [predictor.mask_token[0, 0] + table[place] for place in places]
+                x = torch.stack(tokens)[None]
+                for block in predictor.blocks:
+                    x = block(x)
+                expected = predictor.proj(predictor.norm(x[0, -len(places) :]))
+                # positions are kept in float32
+                torch.testing.assert_close(found[image, box], expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(found[:, 0], found[:, 1], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("vit_nano", (128, 2, 4)), ("vit_base", (384, 6, 12)), ("vit_large", (384, 12, 12))]
+)
+def test_the_predictor_is_as_narrow_as_the_papers(name, expected):
+    with torch.device("meta"):
+        predictor = methods.build("ijepa", backbones.build(name, in_channels=3, image_size=224)).predictor
+    assert (predictor.embed.out_features, len(predictor.blocks), predictor.blocks[0].attn.heads) == expected
 
 
 def many(count):

@@ -61,6 +61,51 @@ def views_of(method, count=4):
     return [torch.randn(count, 1, *(wish.size or 64,) * 2) for wish in method.wish for _ in range(wish.count)]
 
 
+def slow_lejepa(embeddings, directions, points):
+    """Agreement and SIGReg of embeddings (V, N, D), one number after the other in float64."""
+    views, images, width = embeddings.shape
+    agreement = 0.0
+    for n in range(images):
+        centre = [sum(float(embeddings[v, n, d]) for v in range(views)) / views for d in range(width)]
+        distances = [(float(embeddings[v, n, d]) - centre[d]) ** 2 for v in range(views) for d in range(width)]
+        agreement += sum(distances) / (views * images * width)
+    ts = [3 * i / (points - 1) for i in range(points)]
+    statistics = []
+    for view in embeddings.numpy():
+        for a in directions.numpy().T:
+            x = view @ a
+            errors = [abs(np.exp(1j * t * x).mean() - np.exp(-(t**2) / 2)) ** 2 * np.exp(-(t**2) / 2) for t in ts]
+            statistics.append(images * 2 * np.trapezoid(errors, ts))
+    return agreement, np.mean(statistics)
+
+
+def test_the_whole_forward_agrees_with_a_slow_version():
+    """From pixels to loss in float64: two large and two small views, of which no two have one distribution."""
+    method = make(local_views=2, trade_off=0.3, points=9).double()
+    views = [view.double() * (1 + number) - number for number, view in enumerate(views_of(method, count=3))]
+    with torch.no_grad():
+        embeddings = method.projector(torch.cat([method.backbone(view).pooled for view in views])).reshape(4, 3, 8)
+        terms = method(views, Chance([0] * 3))
+    directions = method._directions(embeddings)
+    torch.testing.assert_close(directions.norm(dim=0), torch.ones(16, dtype=torch.float64), atol=1e-6, rtol=0)
+    agreement, gaussian = slow_lejepa(embeddings, directions, 9)
+    assert terms["agreement"].item() == pytest.approx(agreement, rel=1e-9)
+    assert terms["sigreg"].item() == pytest.approx(gaussian, rel=1e-9)
+    assert terms["loss"].item() == pytest.approx(0.7 * agreement + 0.3 * gaussian, rel=1e-9)
+
+
+def test_agreement_of_known_embeddings_is_a_closed_form(monkeypatch):
+    """Views at 3 and 5 in every feature lie 1 from their mean, whatever the images; the views of an image that are one,
+    0."""
+    method, (first, second) = make(), views_of(make())
+    image = torch.arange(4.0)[:, None]
+    for apart in (2.0, 0.0):
+        embedded = torch.cat([3 + image, 3 + apart + image]).expand(-1, 8)
+        monkeypatch.setattr(method.projector, "forward", lambda _, embedded=embedded: embedded)
+        terms = method([first, second], Chance([0] * 4))
+        assert terms["agreement"].item() == pytest.approx((apart / 2) ** 2)
+
+
 def test_local_views_are_small_and_count():
     method = make(local_views=3)
     assert [(wish.count, wish.size, wish.crop_area) for wish in method.wish] == [(2, None, None), (3, 24, (0.05, 0.4))]

@@ -1,7 +1,10 @@
+import itertools
 import math
+import re
 
 import pytest
 import torch
+from monai.networks.nets import MaskedAutoEncoderViT
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from medssl import backbones, methods
@@ -108,6 +111,89 @@ def test_loss_and_gradients_equal_transformers_with_the_same_noise(norm_pix_loss
         (ours.backbone.blocks[1].mlp.fc1.weight, "vit.layers.1.mlp.fc1.weight"),
     ]:
         torch.testing.assert_close(mine.grad, theirs.get_parameter(name).grad, atol=1e-4, rtol=1e-4)
+
+
+def to_monai(method):
+    """Rename the weights of a whole MAE to those of MONAI's MaskedAutoEncoderViT."""
+    names = {
+        r"^backbone\.cls_token$": "cls_token",
+        r"^backbone\.patch_embed\.proj\.": "patch_embedding.patch_embeddings.",
+        r"^backbone\.norm\.": f"blocks.{method.backbone.depth}.",
+        r"^backbone\.blocks\.": "blocks.",
+        r"^decoder\.mask_token$": "mask_tokens",
+        r"^decoder\.embed\.": "decoder_embed.",
+        r"^decoder\.norm\.": f"decoder_blocks.{len(method.decoder.blocks)}.",
+        r"^decoder\.blocks\.": "decoder_blocks.",
+        r"^decoder\.pred\.": "decoder_pred.",
+        r"attn\.proj\.": "attn.out_proj.",
+        r"mlp\.fc(\d)\.": r"mlp.linear\1.",
+    }
+    state = method.state_dict()
+    for pattern, new in names.items():
+        state = {re.sub(pattern, new, name): value for name, value in state.items()}
+    return state
+
+
+def in_monai(method, size, patch):
+    """Return MONAI's MaskedAutoEncoderViT with the weights and positions of ours."""
+    theirs = MaskedAutoEncoderViT(
+        in_channels=2, img_size=size, patch_size=patch, hidden_size=48, mlp_dim=192, num_layers=3, num_heads=4,
+        decoder_hidden_size=32, decoder_mlp_dim=128, decoder_num_layers=2, decoder_num_heads=2,
+        pos_embed_type="learnable", decoder_pos_embed_type="learnable", spatial_dims=len(size), qkv_bias=True,
+    ).double()  # fmt: skip
+    unknown = theirs.load_state_dict(to_monai(method), strict=False)
+    assert not unknown.unexpected_keys
+    own = [name for name in unknown.missing_keys if "norm_cross_attn" not in name]  # norms that nothing goes through
+    assert own == ["decoder_pos_embedding", "patch_embedding.position_embeddings"]
+    grid = method.backbone.grid
+    theirs.patch_embedding.position_embeddings.data.copy_(method.backbone.positions(grid))
+    theirs.decoder_pos_embedding.data.copy_(method.decoder.positions(grid))
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-6
+    return theirs
+
+
+@pytest.mark.parametrize(("size", "patch"), [((32, 48), (8, 8)), ((16, 24, 32), (8, 8, 8)), ((4, 16, 24), (2, 8, 8))])
+def test_predictions_and_loss_equal_monais_masked_autoencoder(size, patch, monkeypatch):
+    """monai.networks.nets.MaskedAutoEncoderViT with the same weights, positions and visible patches, in float64.
+
+    Compared are the pixels that are predicted for hidden patches, the loss of these and a gradient of the encoder. It
+    draws its own patches and has no loss, so that ours are handed in and the loss is written out; its fixed positions
+    have another order of axes, and are replaced by ours (`tests/backbones/test_positions.py` has their formula).
+    """
+    torch.manual_seed(0)
+    ours = mae(image_size=size, spatial_dims=len(size), backbone={"patch_size": patch}, mask_ratio=0.6).double()
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    theirs, x, chance = in_monai(ours, size, patch), torch.randn(3, 2, *size).double() * 3 + 1, Chance([5, 6, 7])
+    split = ours._split(x, Chance([5, 6, 7]))
+    hidden = torch.ones(3, len(split.visible[0]) + len(split.masked[0])).scatter(1, split.visible, 0)
+    kept = lambda tokens, masking_ratio=None: (take(tokens, split.visible), split.visible, hidden)  # noqa: E731
+    monkeypatch.setattr(theirs, "_masking", kept)
+    expected = take(theirs(x)[0], split.masked)
+    torch.testing.assert_close(ours._predict(x, split), expected, atol=1e-9, rtol=1e-9)
+
+    total, patches = 0.0, cut(x, patch)
+    for image in range(3):
+        for place, predicted in zip(split.masked[image], expected[image], strict=True):
+            pixels = patches[image][place]
+            wanted = (pixels - pixels.mean()) / (pixels.var() + 1e-6).sqrt()
+            total = total + (predicted - wanted).square().mean() / split.masked.numel()
+    loss = ours([x], chance)["loss"]
+    torch.testing.assert_close(loss, total, atol=1e-9, rtol=1e-9)
+    loss.backward()
+    total.backward()
+    theirs_too = theirs.patch_embedding.patch_embeddings.weight.grad
+    torch.testing.assert_close(ours.backbone.patch_embed.proj.weight.grad, theirs_too, atol=1e-9, rtol=1e-7)
+
+
+def cut(images, patch):
+    """Return the patches of each image in C order, voxel by voxel, the channels of a voxel side by side."""
+    steps = [range(0, edge, piece) for edge, piece in zip(images.shape[2:], patch, strict=True)]
+    corners = list(itertools.product(*steps))
+    boxes = [tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True)) for corner in corners]
+    return [[image[(slice(None), *box)].movedim(0, -1).flatten() for box in boxes] for image in images]
 
 
 def test_loss_is_one_patchwise_formula_on_masked_patches(monkeypatch):

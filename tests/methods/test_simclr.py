@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from monai.losses import ContrastiveLoss
 
 from medssl import backbones, methods
 from medssl.chance import Chance
@@ -36,6 +37,19 @@ def test_loss_equals_the_slow_loop(n, temperature):
     first, second = torch.randn(n, 7) * 3, torch.randn(n, 7) + 0.5
     loss = nt_xent(first, second, temperature)["loss"]
     assert float(loss) == pytest.approx(slow_nt_xent(first, second, temperature), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_loss_equals_monais_contrastive_loss(temperature):
+    """monai.losses.ContrastiveLoss, NT-Xent by another hand: value and gradients in float64, where all contrast."""
+    torch.manual_seed(0)
+    views = [(torch.randn(5, 7).double() * 3 + shift).requires_grad_() for shift in (0.0, 0.5)]
+    loss = nt_xent(*views, temperature)["loss"]
+    expected = ContrastiveLoss(temperature=temperature)(*views)
+    # MONAI keeps its temperature in float32
+    torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-6)
+    for mine, theirs in zip(torch.autograd.grad(loss, views), torch.autograd.grad(expected, views), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kin", [[0, 0, 1, 2, 1], [4, 4, 4, 4, 9], [7, 7, 7, 7, 7], [0, 1, 2, 3, 4]])

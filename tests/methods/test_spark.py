@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from medssl import backbones, discovery, methods
@@ -229,6 +230,51 @@ def test_tokens_stand_at_hidden_places_alone():
     for b, i, j in (~seen[:, 0]).nonzero().tolist():
         filled[b, :, i, j] = scale.mask_token.detach()[0, :, 0, 0]
     torch.testing.assert_close(scale(x, seen), scale.projection(filled))
+
+
+def slow_decoder(state, maps, visible, dims):
+    """SparK's decoder from the paper: from the coarsest map, with the map of each resolution added, to pixels."""
+    convolve, up = (F.conv2d, F.conv_transpose2d) if dims == 2 else (F.conv3d, F.conv_transpose3d)
+
+    def norm(x, name):
+        axes = [0, *range(2, x.ndim)]
+        mean, variance = x.mean(axes, keepdim=True), x.var(axes, correction=0, keepdim=True)
+        weight, bias = (state[f"{name}.{kind}"].view(1, -1, *[1] * dims) for kind in ("weight", "bias"))
+        return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
+
+    def dense(at):
+        kernel = state[f"densify.{at}.projection.weight"]
+        seen = visible.at(maps[at].shape[2:]).double()
+        filled = maps[at] * seen + state[f"densify.{at}.mask_token"] * (1 - seen)
+        return convolve(filled, kernel, state[f"densify.{at}.projection.bias"], padding=kernel.shape[-1] // 2)
+
+    x = dense(3)  # the coarsest, of stride 32
+    for at in range(5):
+        block = f"blocks.{at}"
+        x = up(x, state[f"{block}.up.weight"], state[f"{block}.up.bias"], stride=2, padding=1)
+        x = norm(convolve(x, state[f"{block}.conv.0.weight"], padding=1), f"{block}.conv.1").clamp(0, 6)
+        x = norm(convolve(x, state[f"{block}.conv.3.weight"], padding=1), f"{block}.conv.4")
+        if at < 3:  # strides 16, 8 and 4
+            finer = dense(2 - at)
+            x = x[(..., *(slice(edge) for edge in finer.shape[2:]))] + finer
+    return convolve(x, state["pred.weight"], state["pred.bias"])
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_decoder_agrees_with_a_slow_version(dims):
+    method = spark(dims=dims, size=(48, 96) if dims == 2 else (16, 48, 32), block=16 if dims == 2 else 8).double()
+    for parameter in method.decoder.parameters():  # norms so wide that the cut at 6 counts
+        nn.init.normal_(parameter, std=0.2 if parameter.ndim > 1 else 4)
+    x = views(method, 2).double()
+    visible = method._visible(x, method._split(x, Chance([1, 2])))
+    with torch.no_grad():
+        maps = method._encode(x, visible)
+        expected = slow_decoder(method.decoder.state_dict(), maps, visible, dims)
+        found = method.decoder(maps, visible)
+    assert found.shape == x.shape
+    assert found.std() > 0.01
+    places = (..., *(slice(edge) for edge in x.shape[2:]))
+    torch.testing.assert_close(found, expected[places], atol=1e-9, rtol=1e-9)
 
 
 def test_an_image_need_be_no_multiple_of_the_total_stride():

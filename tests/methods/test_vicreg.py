@@ -48,6 +48,36 @@ def test_closed_form():
     assert still["covariance"].item() == 0
 
 
+def test_the_whole_forward_agrees_with_the_slow_version():
+    """From pixels to loss in float64; batch norm of the expander sees both views, and each view is its own Z."""
+    torch.manual_seed(1)
+    backbone = backbones.build("vit_nano", in_channels=1, image_size=16, overrides={"patch_size": 8, "depth": 1})
+    method = methods.build("vicreg", backbone, {"invariance": 2, "variance": 3, "covariance": 5, "expander_width": 6})
+    method.double()
+    views = [torch.randn(5, 1, 16, 16, dtype=torch.float64), torch.randn(5, 1, 16, 16, dtype=torch.float64) * 3 + 1]
+    z = torch.cat([method.backbone(view).pooled for view in views])
+    for layer in method.expander:
+        if isinstance(layer, torch.nn.Linear):
+            z = z @ layer.weight.T
+        elif isinstance(layer, torch.nn.BatchNorm1d):
+            z = (z - z.mean(dim=0)) / (z.var(dim=0, correction=0) + layer.eps).sqrt() * layer.weight + layer.bias
+        else:
+            z = z * (z > 0)
+    expected, terms = slow(z[:5].detach(), z[5:].detach()), method(views, Chance([0] * 5))
+    assert min(expected.values()) > 0.01
+    for name, value in expected.items():
+        assert terms[name].item() == pytest.approx(value, rel=1e-9), name
+    weighted = 2 * expected["invariance"] + 3 * expected["variance"] + 5 * expected["covariance"]
+    assert terms["loss"].item() == pytest.approx(weighted, rel=1e-9)
+
+
+def test_the_expander_is_the_papers_for_a_resnet50():
+    with torch.device("meta"):
+        method = methods.build("vicreg", backbones.build("resnet50", in_channels=3, image_size=224))
+    widths = [layer.out_features for layer in method.expander if isinstance(layer, torch.nn.Linear)]
+    assert widths == [8192, 8192, 8192]
+
+
 def test_the_weights_multiply_their_terms():
     torch.manual_seed(0)
     backbone = backbones.build("vit_nano", in_channels=1, image_size=16, overrides={"patch_size": 8, "depth": 1})

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -103,6 +104,39 @@ def test_a_loss_that_is_not_finite_names_its_term_and_leaves_the_weights(regress
     with pytest.raises(MedsslError, match=r"term 'error' became nan at step 3.*learning_rate"):
         Training(regression, blobs, Plan(steps=5, learning_rate=0.01), device).run()
     assert all(torch.isfinite(value).all() for value in regression.module.state_dict().values())
+
+
+@pytest.mark.parametrize("start", [0.04, 0.0])
+def test_the_weight_decay_follows_half_a_cosine_where_any_is(regression, blobs, device, start):
+    """Norms, biases and tokens stay without; a run that begins without any decay gets it all the same."""
+    seen = []
+
+    class Watch(Hook):
+        def after_step(self, training):
+            seen.append([group["weight_decay"] for group in training.optimizer.param_groups])
+
+    plan = Plan(steps=8, learning_rate=0.01, warmup_steps=3, weight_decay=start, final_weight_decay=0.4)
+    Training(regression, blobs, plan, device, hooks=[Watch()]).run()
+    expected = [0.4 + (start - 0.4) * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]
+    assert [decay for decay, _ in seen] == pytest.approx(expected)
+    assert seen[4][0] == pytest.approx((start + 0.4) / 2)
+    assert {plain for _, plain in seen} == {0.0}
+
+
+def test_the_weight_decay_reaches_the_weights(regression, blobs, device):
+    """Without any gradient a step of SGD leaves 1 - rate x decay of a weight, at the decay of that step."""
+    before, rate, after = copy.deepcopy(regression.module.state_dict()), 0.01, []
+    for final in (None, 0.4):  # the second of two steps is halfway
+        task = copy.deepcopy(regression)
+        plan = Plan(steps=2, learning_rate=rate, warmup_steps=1, weight_decay=0.1, final_weight_decay=final)
+        optimizer = torch.optim.SGD(task.groups(0.1), lr=0.0)
+        task.loss = lambda module, batch, step: {"loss": 0 * module(batch.image).sum()}
+        after.append(weights(Training(task, blobs, plan, device, optimizer=optimizer).run()))
+    stays = before["0.weight"] * (1 - rate * 0.1) * (1 - rate * 0.1)
+    rises = before["0.weight"] * (1 - rate * 0.1) * (1 - rate * 0.25)
+    torch.testing.assert_close(after[0]["0.weight"], stays)
+    torch.testing.assert_close(after[1]["0.weight"], rises)
+    assert torch.equal(after[1]["0.bias"], before["0.bias"])
 
 
 def test_no_steps_is_an_error(regression, blobs, device):

@@ -44,6 +44,13 @@ def test_scale_multiplies_the_rate_of_its_group():
     assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.5]
 
 
+def test_a_weight_decay_is_set_where_kernels_and_matrices_are():
+    for start in (0.1, 0.0):
+        optimizer = optim.adamw(optim.parameter_groups(Tiny(), start))
+        optim.set_weight_decay(optimizer, 0.3)
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+
+
 def test_one_step_of_adamw_is_the_formula():
     weight = nn.Linear(2, 2, bias=False)
     before = weight.weight.detach().clone()
