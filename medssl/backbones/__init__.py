@@ -65,6 +65,8 @@ def assemble(
     image_size: int | Sequence[int],
 ) -> "nn.Module":
     """Return a backbone of a family from all of its settings, as its exported `config.json` gives them."""
+    from medssl.backbones.parts.depth import pad_by_hand  # not above: names are listed without torch, which takes long
+
     module = discovery.load("backbones", family)
     backbone = module.Backbone(
         validate(module.Settings, settings, where=family),
@@ -72,5 +74,6 @@ def assemble(
         spatial_dims=spatial_dims,
         image_size=image_size,
     )
+    pad_by_hand(backbone)
     backbone.name, backbone.family = name, family
     return backbone
