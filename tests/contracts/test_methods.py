@@ -8,10 +8,11 @@ import torch
 from medssl import backbones, discovery, methods
 from medssl.chance import Chance, key
 from medssl.errors import SettingsError
+from medssl.methods.parts.wish import edges
 
 FAMILIES = discovery.names("backbones")
-SIZES = {2: 64, 3: 32}
-LIGHT = {"dino": {"prototypes": 256}}  # only to save time; a new method needs no entry
+SIZES = {2: (64, 64), 3: (16, 64, 32)}  # each axis of a volume another
+LIGHT = {"dino": {"prototypes": 256}, "lejepa": {"local_views": 1}}  # save time; a new method needs no entry
 PAIRS = [(m, f) for m in methods.names() for f in FAMILIES if methods.supports(m, f)]
 REFUSED = [(m, f) for m in methods.names() for f in FAMILIES if not methods.supports(m, f)]
 
@@ -26,9 +27,8 @@ def make(method, family, spatial_dims, settings=None):
 
 def views_of(method, spatial_dims, step=0, count=3):
     noise = torch.Generator().manual_seed(step)
-    size = SIZES[spatial_dims]
     return [
-        torch.randn(count, 1, *(wish.size or size,) * spatial_dims, generator=noise)
+        torch.randn(count, 1, *edges(wish.size, SIZES[spatial_dims]), generator=noise)
         for wish in method.wish
         for _ in range(wish.count)
     ]
@@ -70,6 +70,14 @@ def test_one_step_reaches_the_backbone(name, family, spatial_dims):
     optimizer.step()
     after = method.backbone.state_dict()
     assert all(not torch.equal(before[name], after[name]) for name in reached)
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_no_view_is_larger_than_the_image_and_small_ones_have_its_shape(name, family):
+    for wish in make(name, family, 3).wish:
+        edge = edges(wish.size, SIZES[3])
+        assert all(own <= whole for own, whole in zip(edge, SIZES[3], strict=True))
+        assert wish.size is None or edge == {"vit": (16, 32, 16)}.get(family, (7, 24, 16))
 
 
 @pytest.mark.parametrize(("name", "family"), PAIRS)
@@ -140,7 +148,7 @@ def test_t02_a_teacher_is_whole_when_it_is_evaluated(name, family):
     for (teacher, _), kept in zip(pairs, first, strict=True):
         assert not [n for n, b in teacher.named_buffers() if n in kept and torch.equal(b, kept[n])]
     method.eval()
-    view = torch.randn(6, 1, SIZES[2], SIZES[2], generator=noise) * 3 + 5
+    view = torch.randn(6, 1, *SIZES[2], generator=noise) * 3 + 5
     teacher, student = next((t, s) for t, s in pairs if s is method.backbone)
     theirs, ours = teacher(view).pooled, student(view).pooled
     assert (theirs - ours).norm() < 0.1 * ours.norm()

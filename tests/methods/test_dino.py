@@ -7,6 +7,7 @@ from medssl import backbones, methods
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.dino import Head, cross_entropy
+from medssl.methods.parts.wish import edges
 
 
 def make(**settings):
@@ -18,8 +19,8 @@ def make(**settings):
 
 def views_of(method, count=4, seed=0):
     noise = torch.Generator().manual_seed(seed)
-    sizes = [wish.size or 64 for wish in method.wish for _ in range(wish.count)]
-    return [torch.randn(count, 1, size, size, generator=noise) for size in sizes]
+    sizes = [edges(wish.size, (64, 64)) for wish in method.wish for _ in range(wish.count)]
+    return [torch.randn(count, 1, *size, generator=noise) for size in sizes]
 
 
 def slow(targets, logits):

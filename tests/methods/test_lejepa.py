@@ -7,6 +7,7 @@ from medssl import backbones, methods
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.lejepa import sigreg
+from medssl.methods.parts.wish import edges
 
 
 def statistic(x):
@@ -58,12 +59,15 @@ def make(**settings):
 
 
 def views_of(method, count=4):
-    return [torch.randn(count, 1, *(wish.size or 64,) * 2) for wish in method.wish for _ in range(wish.count)]
+    return [torch.randn(count, 1, *edges(wish.size, (64, 64))) for wish in method.wish for _ in range(wish.count)]
 
 
 def test_local_views_are_small_and_count():
     method = make(local_views=3)
-    assert [(wish.count, wish.size, wish.crop_area) for wish in method.wish] == [(2, None, None), (3, 24, (0.05, 0.4))]
+    assert [(wish.count, wish.size, wish.crop_area) for wish in method.wish] == [
+        (2, None, None),
+        (3, (24, 24), (0.05, 0.4)),
+    ]
     terms = method(views_of(method), Chance([0] * 4))
     expected = 0.98 * terms["agreement"] + 0.02 * terms["sigreg"]
     assert terms["loss"].item() == pytest.approx(expected.item())

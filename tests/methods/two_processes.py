@@ -8,6 +8,7 @@ import torch.distributed as dist
 from medssl import backbones, methods
 from medssl.backbones.parts.synced import synchronise
 from medssl.chance import Chance
+from medssl.methods.parts.wish import edges
 
 IMAGES, STEPS = 5, 50
 SIZE = 32
@@ -53,8 +54,8 @@ def train(name, family, rows, world=1):
     losses = []
     for step in range(STEPS):
         noise = torch.Generator().manual_seed(step)
-        sizes = [wish.size or SIZE for wish in method.wish for _ in range(wish.count)]
-        views = [torch.randn(IMAGES, 1, s, s, generator=noise, dtype=torch.float64)[rows] for s in sizes]
+        sizes = [edges(wish.size, (SIZE, SIZE)) for wish in method.wish for _ in range(wish.count)]
+        views = [torch.randn(IMAGES, 1, *s, generator=noise, dtype=torch.float64)[rows] for s in sizes]
         loss = method(views, Chance(list(range(IMAGES))[rows]), **kin)["loss"]
         optimizer.zero_grad()
         loss.backward()
