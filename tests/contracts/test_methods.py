@@ -8,6 +8,7 @@ import torch
 from medssl import backbones, discovery, methods
 from medssl.chance import Chance, key
 from medssl.errors import SettingsError
+from medssl.methods.parts.momentum import momentum_copy
 from medssl.methods.parts.wish import edges
 
 FAMILIES = discovery.names("backbones")
@@ -152,6 +153,19 @@ def test_t02_a_teacher_is_whole_when_it_is_evaluated(name, family):
     teacher, student = next((t, s) for t, s in pairs if s is method.backbone)
     theirs, ours = teacher(view).pooled, student(view).pooled
     assert (theirs - ours).norm() < 0.1 * ours.norm()
+
+
+WITH_PATHS = [f for f in FAMILIES if "drop_path" in discovery.load("backbones", f).Settings.model_fields]
+
+
+@pytest.mark.parametrize("family", WITH_PATHS)
+def test_a_teacher_drops_no_path_and_gives_the_same_answer_twice(family):
+    name = next(iter(discovery.load("backbones", family).VARIANTS))
+    backbone = backbones.build(name, in_channels=1, image_size=SIZES[2], overrides={"drop_path": 0.8})
+    teacher, view = momentum_copy(backbone).train(), torch.randn(8, 1, *SIZES[2])
+    with torch.no_grad():
+        assert not torch.equal(backbone(view).grid, backbone(view).grid)
+        assert torch.equal(teacher(view).grid, teacher(view).grid)
 
 
 @pytest.mark.parametrize(("name", "family"), REFUSED)
