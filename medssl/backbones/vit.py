@@ -29,6 +29,13 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "vit_base": {"width": 768, "depth": 12, "heads": 12},
     "vit_large": {"width": 1024, "depth": 24, "heads": 16},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "vit_nano": (0.892, 1.32),
+    "vit_tiny": (5.49, 6.13),
+    "vit_small": (21.6, 22.9),
+    "vit_base": (85.6, 88.2),
+    "vit_large": (303, 307),
+}
 
 _CONV: dict[int, type] = {2: nn.Conv2d, 3: nn.Conv3d}
 _NAMES = (  # of DINOv2's files, then of transformers'

@@ -1,6 +1,7 @@
 """One contract over every method and every family of backbones that it supports, in 2D and 3D."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -170,8 +171,11 @@ def test_a_teacher_drops_no_path_and_gives_the_same_answer_twice(family):
 
 @pytest.mark.parametrize(("name", "family"), REFUSED)
 def test_an_unsupported_backbone_is_refused_with_what_to_use(name, family):
-    with pytest.raises(SettingsError, match=r"needs .* does not have.*Choose"):
+    with pytest.raises(SettingsError, match=r"needs .* does not have.*Choose") as refused:
         make(name, family, 2)
+    other, backbone = (re.search(rf"--{what} (\w+)", str(refused.value)) for what in ("method", "backbone"))
+    assert other is None or methods.supports(other[1], family)
+    assert backbone is None or methods.supports(name, backbones.names()[backbone[1]])
 
 
 @pytest.mark.parametrize("name", methods.names())
