@@ -57,9 +57,12 @@ def _backbones() -> list[Entry]:
     entries = []
     for family in discovery.names("backbones"):
         able = [name for name in methods.names() if methods.supports(name, family)]
-        for variant, values in discovery.load("backbones", family).VARIANTS.items():
+        module = discovery.load("backbones", family)
+        millions = getattr(module, "MILLIONS", {})  # a third party's may not say
+        for variant, values in module.VARIANTS.items():
             size = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
-            facts = {"family": family, "size": size, "methods": able}
+            weights = "{} million in 2D, {} million in 3D".format(*millions[variant]) if variant in millions else ""
+            facts = {"family": family, "images": "2D and 3D", "size": size, "weights": weights, "methods": able}
             entries.append(Entry(variant, _help("backbones", family, family), facts))
     return entries
 

@@ -1,8 +1,9 @@
 """Backbones: what turns an image into features. One file a family, found by its name.
 
-A family's file holds `VARIANTS` (name -> values of settings, smallest first), `Settings` and `Backbone`, an
-`nn.Module` built by `Backbone(settings, in_channels=, spatial_dims=, image_size=)` with the attributes `width`,
-`settings`, `in_channels`, `spatial_dims`, `image_size`, `layer_count`, a `layer_index(name)`, and a
+A family's file holds `VARIANTS` (name -> values of settings, smallest first), `MILLIONS` (name -> millions of weights
+in 2D and 3D, which `medssl list` tells without building anything), `Settings` and `Backbone`, an `nn.Module` built by
+`Backbone(settings, in_channels=, spatial_dims=, image_size=)` with the attributes `width`, `settings`, `in_channels`,
+`spatial_dims`, `image_size`, `layer_count`, a `layer_index(name)`, and a
 `forward(x) -> Features(pooled, grid)`. `OFFERS` says what it can do beyond that: "tokens" stands for `embed`,
 `encode` and `prefix_tokens`, on which masked methods of transformers rest; "stages" for `stages(x)`, `stage_widths` and
 `stage_strides`, on which that of CNNs rests (`medssl.backbones.parts.features`).
@@ -65,6 +66,8 @@ def assemble(
     image_size: int | Sequence[int],
 ) -> "nn.Module":
     """Return a backbone of a family from all of its settings, as its exported `config.json` gives them."""
+    from medssl.backbones.parts.depth import pad_by_hand  # not above: names are listed without torch, which takes long
+
     module = discovery.load("backbones", family)
     backbone = module.Backbone(
         validate(module.Settings, settings, where=family),
@@ -72,5 +75,6 @@ def assemble(
         spatial_dims=spatial_dims,
         image_size=image_size,
     )
+    pad_by_hand(backbone)
     backbone.name, backbone.family = name, family
     return backbone

@@ -25,6 +25,13 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "bit_50x3": {"layers": (3, 4, 6, 3), "stem_width": 192},
     "bit_152x2": {"layers": (3, 8, 36, 3), "stem_width": 128},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "bit_nano": (0.127, 0.227),
+    "bit_50x1": (23.5, 46.1),
+    "bit_101x1": (42.5, 85.2),
+    "bit_50x3": (211, 415),
+    "bit_152x2": (232, 469),
+}
 
 _NAMES = (  # of timm, then of transformers
     (r"^(encoder\.)?stages\.(\d)\.(blocks|layers)\.", r"body.\2."),

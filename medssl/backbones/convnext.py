@@ -22,6 +22,12 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "convnext_small": {"layers": (3, 3, 27, 3), "widths": (96, 192, 384, 768)},
     "convnext_base": {"layers": (3, 3, 27, 3), "widths": (128, 256, 512, 1024)},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "convnext_nano": (0.269, 0.402),
+    "convnext_tiny": (27.8, 31.3),
+    "convnext_small": (49.5, 55.0),
+    "convnext_base": (87.6, 95.6),
+}
 
 _NAMES = (  # of the authors' files, of timm's, and of transformers'
     (r"^downsample_layers\.0\.", "stem."),

@@ -19,6 +19,10 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "densenet_nano": {"layers": (2, 2, 2, 2), "growth": 8, "stem_width": 16},  # ours, for CPUs
     "densenet121": {"layers": (6, 12, 24, 16)},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "densenet_nano": (0.0286, 0.0686),
+    "densenet121": (6.95, 11.2),
+}
 
 _NAMES = (  # of torchvision, before and after its change of names
     (r"^(features\.denseblock\d\.denselayer\d+\.)(norm|conv)\.?(\d)\.", r"\1layers.\2\3."),

@@ -25,6 +25,12 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "efficientnet_lite1": {"depth_factor": 1.1},
     "efficientnet_lite2": {"width_factor": 1.1, "depth_factor": 1.2},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "efficientnet_lite_nano": (0.486, 0.663),
+    "efficientnet_lite0": (3.37, 4.05),
+    "efficientnet_lite1": (4.14, 5.03),
+    "efficientnet_lite2": (4.81, 5.79),
+}
 
 _GROUPS = (  # blocks, kernel, stride, expansion, channels
     (1, 3, 1, 1, 16),

@@ -24,6 +24,13 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "mednext_medium": {"layers": (3, 4, 4, 4, 4), "expansion": (2, 3, 4, 4, 4)},
     "mednext_large": {"layers": (3, 4, 8, 8, 8), "expansion": (3, 4, 8, 8, 8)},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "mednext_nano": (0.535, 0.548),
+    "mednext_small": (3.53, 3.57),
+    "mednext_base": (6.81, 6.85),
+    "mednext_medium": (12.4, 12.5),
+    "mednext_large": (46.6, 46.7),
+}
 
 _NAMES = (  # of the authors' files
     (r"^enc_block_(\d)\.", r"enc_stages.\1."),

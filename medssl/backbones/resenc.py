@@ -22,6 +22,10 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "resenc_nano": {"layers": (1, 1, 1, 1), "widths": (8, 16, 32, 64)},  # ours, for CPUs
     "resenc_l": {"layers": (1, 3, 4, 6, 6, 6), "widths": (32, 64, 128, 256, 320, 320)},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "resenc_nano": (0.0776, 0.225),
+    "resenc_l": (30.2, 90.3),
+}
 
 _NAMES = ((r"^stages\.", "body."),)
 _SLOPE = 0.01

@@ -23,6 +23,14 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "resnet101": {"block": "bottleneck", "layers": (3, 4, 23, 3)},
     "resnet152": {"block": "bottleneck", "layers": (3, 8, 36, 3)},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "resnet_nano": (0.309, 0.902),
+    "resnet18": (11.2, 33.2),
+    "resnet34": (21.3, 63.5),
+    "resnet50": (23.5, 46.2),
+    "resnet101": (42.5, 85.2),
+    "resnet152": (58.1, 117),
+}
 
 
 class Settings(_Settings):

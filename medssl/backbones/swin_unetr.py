@@ -20,6 +20,10 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "swin_unetr_nano": {"stem_width": 12, "layers": (1, 1, 1, 1), "heads": (1, 2, 3, 4), "window": 4},  # ours, for CPUs
     "swin_unetr": {"stem_width": 48},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "swin_unetr_nano": (0.249, 0.351),
+    "swin_unetr": (6.31, 8.06),
+}
 
 _NAMES = (
     (r"^(layers\d\.0\.)0\.", r"\1"),  # of MONAI's self-supervised weights

@@ -29,6 +29,13 @@ VARIANTS: dict[str, dict] = {  # smallest first
     "vit_base": {"width": 768, "depth": 12, "heads": 12},
     "vit_large": {"width": 1024, "depth": 24, "heads": 16},
 }
+MILLIONS = {  # of weights, for 3 channels of 224 x 224 and 1 channel of 96 x 96 x 96
+    "vit_nano": (0.892, 1.32),
+    "vit_tiny": (5.49, 6.13),
+    "vit_small": (21.6, 22.9),
+    "vit_base": (85.6, 88.2),
+    "vit_large": (303, 307),
+}
 
 _CONV: dict[int, type] = {2: nn.Conv2d, 3: nn.Conv3d}
 _NAMES = (  # of DINOv2's files, then of transformers'
@@ -47,6 +54,7 @@ _NAMES = (  # of DINOv2's files, then of transformers'
     (r"^(blocks\.\d+\.)layernorm_after\.", r"\1norm2."),
     (r"^(blocks\.\d+\.)layer_scale(\d)\.lambda1$", r"\1ls\2.gamma"),
 )
+_ROTATED = ("rope", "rotary", "storage_tokens")
 _OTHER_TOKENS = ("cls_token", "reg_token", "dist_token")
 
 
@@ -62,7 +70,8 @@ class Settings(_Settings):
         class_token: Whether a class token goes through the blocks beside the patches.
         register_tokens: Number of further tokens without a meaning of their own, after the class token. They have no
             positions and are left out of every feature.
-        pooling: "mean" of the patch tokens, or the "class" token.
+        pooling: "mean" of the normalised patch tokens, the "class" token, or "mean_then_norm", the norm of the mean:
+            what MAE, RETFound and timm have in classifiers that they fine-tuned (`fc_norm`).
         positions: "fixed" sines and cosines (not part of the weights), or "learned".
         layer_scale: What the factors of LayerScale begin with, such as 1e-5; None for no LayerScale.
         drop_path: Rate of stochastic depth at the last block, rising linearly from 0 at the first.
@@ -75,7 +84,7 @@ class Settings(_Settings):
     patch_size: int | tuple[int, ...] = 16
     class_token: bool = True
     register_tokens: int = Field(default=0, ge=0)
-    pooling: Literal["mean", "class"] = "mean"
+    pooling: Literal["mean", "class", "mean_then_norm"] = "mean"
     positions: Literal["fixed", "learned"] = "fixed"
     layer_scale: float | None = Field(default=None, gt=0)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
@@ -146,10 +155,18 @@ class Backbone(nn.Module):
     def forward(self, x: torch.Tensor) -> Features:
         """Return the features of images: (B, C, *spatial) -> (B, D) and (B, D, *grid)."""
         grid = grid_of(x.shape[2:], self.patch)
-        tokens = self.encode(self.embed(x))
+        encoded = self._through_blocks(self.embed(x))
+        tokens = self.norm(encoded)
         patches = tokens[:, self.prefix_tokens :]
-        pooled = patches.mean(dim=1) if self.settings.pooling == "mean" else tokens[:, 0]
-        return Features(pooled, patches.transpose(1, 2).reshape(len(x), self.width, *grid))
+        return Features(self._pooled(encoded, tokens), patches.transpose(1, 2).reshape(len(x), self.width, *grid))
+
+    def _pooled(self, encoded: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Pool what the blocks give, and the same normalised: (B, P + N, D) twice -> (B, D)."""
+        if self.settings.pooling == "class":
+            return tokens[:, 0]
+        if self.settings.pooling == "mean":
+            return tokens[:, self.prefix_tokens :].mean(dim=1)
+        return self.norm(encoded[:, self.prefix_tokens :].mean(dim=1))
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Return patch tokens with their positions, no class token: (B, C, *spatial) -> (B, N, D)."""
@@ -157,10 +174,13 @@ class Backbone(nn.Module):
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run any subset of patch tokens through the blocks: (B, N, D) -> (B, prefix_tokens + N, D), normalised."""
+        return self.norm(self._through_blocks(tokens))
+
+    def _through_blocks(self, tokens: torch.Tensor) -> torch.Tensor:
         tokens = self._with_prefix(tokens)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens)
+        return tokens
 
     def attention_maps(self, x: torch.Tensor) -> torch.Tensor:
         """Return what each token of the last block attends to, head by head, as DINO's figure 1 shows it.
@@ -203,7 +223,10 @@ class Backbone(nn.Module):
 
     def translate(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Bring the names of DINOv2 and of transformers' ViT, ViT-MAE, DINOv2 and I-JEPA to timm's."""
-        return joined(renamed(state, _NAMES), ("attn.q.", "attn.k.", "attn.v."), "attn.qkv.")
+        named = joined(renamed(state, _NAMES), ("attn.q.", "attn.k.", "attn.v."), "attn.qkv.")
+        if self.settings.pooling == "mean_then_norm" and "norm.weight" not in named:
+            return renamed(named, ((r"^fc_norm\.", "norm."),))
+        return named
 
     def accept(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Check what foreign weights say beyond names and shapes, and fit their positions to this backbone.
@@ -215,9 +238,11 @@ class Backbone(nn.Module):
             state: Weights with this backbone's names.
 
         Raises:
-            DataError: They hold tokens that this backbone lacks, or learned positions where it has fixed ones.
+            DataError: They hold tokens that this backbone lacks, learned positions where it has fixed ones, positions
+                that rotate (DINOv3), or a norm after pooling where this backbone has it before.
         """
         state = dict(state)
+        _check_kind(state)
         for name in _OTHER_TOKENS:
             if name in state and getattr(self, name, None) is None:
                 raise DataError(f"The weights use '{name}', which this backbone does not have", fix="Build it alike")
@@ -243,6 +268,19 @@ class Backbone(nn.Module):
             state["reg_token"] = state["reg_token"] + prefix[:, own:]
         prefix = prefix[:, :own] if prefix.shape[1] else found.new_zeros(1, own, self.width)
         state["pos_embed"] = torch.cat([prefix, resize(patches, grid, self.grid).to(found.dtype)], dim=1)
+
+
+def _check_kind(state: Mapping[str, torch.Tensor]) -> None:
+    if any(part.startswith(_ROTATED) for name in state for part in name.split(".")):
+        raise DataError(
+            "The weights rotate queries and keys by position, as DINOv3 does, and this ViT adds positions to tokens",
+            fix="Use weights of DINOv2, or of another ViT with added positions",
+        )
+    if "fc_norm.weight" in state and "norm.weight" not in state:
+        raise DataError(
+            "The weights have a norm after pooling ('fc_norm'), as fine-tuned classifiers do, and none before it",
+            fix="Build it with vit.pooling=mean_then_norm",
+        )
 
 
 def _check(settings: Settings, spatial_dims: int) -> None:

@@ -21,7 +21,6 @@ from medssl.settings import Settings, validate
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _FORMAT = "medssl-backbone"
 _COUNTER = "num_batches_tracked"  # of BatchNorm; older checkpoints lack it and nothing depends on it
-_LEAST = 0.9  # share of a backbone's tensors that a checkpoint must fill
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -66,7 +65,8 @@ def match(state: Mapping[str, Any], backbone: nn.Module, *, partial: bool = Fals
 
     Prefixes such as "module.backbone." and nesting under "model", "state_dict" or "teacher" are found, and so are the
     names of other libraries where the backbone knows them (`translate`). Nothing is copied unless everything was found
-    to fit.
+    to fit. All that features follow from must be there: a patch embedding or a norm with fresh weights among
+    pretrained ones gives features that are nobody's. What a backbone computes, such as indices, may be absent.
 
     Args:
         state: Names and tensors, possibly nested, as `load_file` returns them.
@@ -79,7 +79,7 @@ def match(state: Mapping[str, Any], backbone: nn.Module, *, partial: bool = Fals
         (names of tensors whose shape was changed to fit, such as positions that were interpolated to another grid).
 
     Raises:
-        DataError: Nothing matches, fewer than 90 % do, or the weights are of another architecture.
+        DataError: Nothing matches, a tensor is missing, or the weights are of another architecture.
     """
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith(_COUNTER)}
     found = find(state, set(own), getattr(backbone, "translate", dict))
@@ -93,10 +93,10 @@ def match(state: Mapping[str, Any], backbone: nn.Module, *, partial: bool = Fals
         _same_architecture(weights, own)
     fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
     missing = sorted(own.keys() - fitting.keys())
-    if len(fitting) < _LEAST * len(own) and not partial:
+    if any(own[name].is_floating_point() for name in missing) and not partial:
         raise DataError(
             f"Only {len(fitting)} of {len(own)} tensors are in the checkpoint; it lacks {_some(missing)}",
-            fix="Use a complete checkpoint, or ask for partial loading",
+            fix="Use a complete checkpoint, build the backbone as that of the weights, or ask for partial loading",
         )
     backbone.load_state_dict(fitting, strict=False)
     return _report(found, fitting, missing, set(own))

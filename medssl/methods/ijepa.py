@@ -113,7 +113,7 @@ class Method(nn.Module):
 
     def __init__(self, backbone: nn.Module, settings: Settings) -> None:
         super().__init__()
-        require(backbone, NEEDS, TITLE, fix="Choose a ViT, such as --backbone vit_small, or --method simclr")
+        require(backbone, NEEDS, TITLE, fix="Choose a ViT, such as --backbone vit_small")
         self.backbone, self.settings = cast(TokenBackbone, backbone), settings
         self.wish = [ViewWish(count=1, strength=STRENGTHS[0])]
         self.predictor = _predictor(self.backbone, settings)

@@ -32,7 +32,7 @@ RECONSTRUCTION = (
 )
 NEEDS = frozenset({"tokens"})
 STRENGTHS = ("weak",)
-_FIX = "Choose --method spark, the masked pretraining of CNNs, or a ViT, such as --backbone vit_small"
+_FIX = "Choose a ViT, such as --backbone vit_small"
 _PAPER = "He et al., CVPR 2022, table 8"
 RECOMMENDS = {
     "train.base_learning_rate": Choice(1.5e-4, _PAPER),

@@ -27,7 +27,7 @@ NEEDS = frozenset({"tokens"})
 STRENGTHS = ("weak",)
 RECOMMENDS = mae.RECOMMENDS
 _CONTRASTS = "This method contrasts images with each other"
-_FIX = "Choose --method spark or simclr for CNNs, or a ViT, such as --backbone vit_small"
+_FIX = "Choose a ViT, such as --backbone vit_small"
 
 
 class Settings(_Settings):

@@ -33,7 +33,7 @@ RECONSTRUCTION = (
 )
 NEEDS = frozenset({"stages"})
 STRENGTHS = ("weak",)
-_FIX = "Choose --method mae, the masked pretraining of ViTs, or a CNN, such as --backbone resnet18"
+_FIX = "Choose a CNN, such as --backbone resnet18"
 _CODE = "the authors' code, there with LAMB"
 RECOMMENDS = {
     "backbone": Choice("resnet18", "SparK trains CNNs"),

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from medssl.chance import Chance
-from medssl.methods.parts.wish import ViewWish
+from medssl.methods.parts.wish import ViewWish, edges
 from medssl.training.device import Device
 
 _FIRST = 2  # images of the step that is counted
@@ -180,7 +180,7 @@ def _noise(method: nn.Module, shape: tuple[int, ...], images: int, device: Devic
 
 
 def _size(shape: tuple[int, ...], wish: ViewWish) -> tuple[int, ...]:
-    return shape if wish.size is None else (shape[0], *(wish.size,) * (len(shape) - 1))
+    return (shape[0], *edges(wish.size, shape[1:]))
 
 
 def _timed(step: Callable[[int], None], device: Device, most: int) -> tuple[int, list[float]]:

@@ -14,7 +14,8 @@ from medssl.training.lars import Lars
 OPTIMIZERS = ("adamw", "sgd", "lars", "lamb")
 AVERAGES = {"adamw": 2, "lamb": 2, "sgd": 1, "lars": 1}
 """Numbers that each keeps beside a weight."""
-_TOKENS = ("token", "tokens", "cls_token", "reg_token", "mask_token", "pos_embed", "positions", "query", "queries")
+_PLAIN = frozenset(["token", "tokens", "pos", "position", "positions", "query", "queries", "bias", "scale"])
+"""Words in the names of what is no kernel or matrix: `cls_token`, `pos_embed`, `relative_position_bias_table`."""
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, scale: float = 1.0) -> list[dict[str, Any]]:
@@ -37,7 +38,7 @@ def parameter_groups(module: nn.Module, weight_decay: float, scale: float = 1.0)
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim > 1 and name.rpartition(".")[2] not in _TOKENS
+    return parameter.ndim > 1 and not _PLAIN & set(name.rpartition(".")[2].split("_"))
 
 
 def adamw(groups: Iterable[dict[str, Any]], betas: tuple[float, float] = (0.9, 0.95)) -> torch.optim.AdamW:

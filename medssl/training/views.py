@@ -26,7 +26,7 @@ from medssl.augment import (
 )
 from medssl.batch import Batch
 from medssl.chance import Chance, key
-from medssl.methods.parts.wish import ViewWish
+from medssl.methods.parts.wish import ViewWish, edges
 from medssl.modalities.parts.modality import Modality, ViewRecipe
 
 # The operations after the geometry, in order; each stands in a recipe under the name of its file.
@@ -153,7 +153,7 @@ def _one_view(images: torch.Tensor, view: ViewParameters, device: torch.device) 
 
 
 def _shape(view: ViewParameters, images: torch.Tensor) -> tuple[int, ...]:
-    return tuple(images.shape[2:]) if view["size"] is None else (view["size"],) * (images.ndim - 2)
+    return edges(view["size"], images.shape[2:])
 
 
 def apply_to_masks(masks: torch.Tensor, view: ViewParameters) -> torch.Tensor:

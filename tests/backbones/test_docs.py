@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medssl import backbones
+from medssl import backbones, discovery
 
 PAGE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
 ROWS = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d.]+) / ([\d.]+) \| ([-\d ]+) \|", PAGE, re.MULTILINE)
@@ -19,6 +19,8 @@ def test_every_backbone_stands_there():
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_its_numbers_are_true(row):
     name, width, *millions, maps = row
+    listed = discovery.load("backbones", backbones.names()[name]).MILLIONS[name]
+    assert listed == tuple(map(float, millions))
     for dims, told in zip((2, 3), millions, strict=True):
         sizes = {2: {"in_channels": 3, "image_size": 224}, 3: {"in_channels": 1, "image_size": 96}}[dims]
         with torch.device("cpu" if name.startswith("swin") else "meta"):  # MONAI's Swin computes while it is built

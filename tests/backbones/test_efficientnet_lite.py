@@ -5,31 +5,30 @@ from monai.networks.nets import EfficientNet
 from medssl import backbones
 from medssl.backbones.efficientnet_lite import rounded
 
-GROUPS = [
-    "r1_k3_s11_e1_i32_o16",
-    "r2_k3_s22_e6_i16_o24",
-    "r2_k5_s22_e6_i24_o40",
-    "r3_k3_s22_e6_i40_o80",
-    "r3_k5_s11_e6_i80_o112",
-    "r4_k5_s22_e6_i112_o192",
-    "r1_k3_s11_e6_i192_o320",
-]
-DEPTHS = [1, 2, 2, 3, 3, 4, 1]
+SIZES = {  # of the package's models: repeats and channels of the seven groups; stem and head are not scaled
+    0: ([1, 2, 2, 3, 3, 4, 1], [16, 24, 40, 80, 112, 192, 320]),
+    1: ([1, 3, 3, 4, 4, 5, 1], [16, 24, 40, 80, 112, 192, 320]),
+    2: ([1, 3, 3, 4, 4, 5, 1], [16, 24, 48, 88, 120, 208, 352]),
+}
+KINDS = ["k3_s11_e1", "k3_s22_e6", "k5_s22_e6", "k3_s22_e6", "k5_s11_e6", "k5_s22_e6", "k3_s11_e6"]
 
 
-def witness(dims, size):
-    """Return MONAI's EfficientNet-B0 without squeeze and excitation, and with ReLU6 for its swish."""
+def witness(number, dims, size):
+    """Return MONAI's EfficientNet with a Lite's blocks, without squeeze and excitation, and with ReLU6 for swish."""
     sizes = {"spatial_dims": dims, "in_channels": 2, "num_classes": 1, "image_size": size}
-    model = EfficientNet(GROUPS, width_coefficient=1.0, depth_coefficient=1.0, drop_connect_rate=0.0, **sizes)
+    depths, widths = SIZES[number]
+    shapes = zip(depths, KINDS, [32, *widths], widths, strict=False)
+    groups = [f"r{depth}_{kind}_i{before}_o{after}" for depth, kind, before, after in shapes]
+    model = EfficientNet(groups, width_coefficient=1.0, depth_coefficient=1.0, drop_connect_rate=0.0, **sizes)
     for module in model.modules():
         if "_swish" in module._modules:
             module._swish = torch.nn.ReLU6()
     return model
 
 
-def to_monai(state):
+def to_monai(state, number):
     """Give our weights the names of MONAI, which names the group of a block, too."""
-    groups = [group for group, depth in enumerate(DEPTHS) for _ in range(depth)]
+    groups = [group for group, depth in enumerate(SIZES[number][0]) for _ in range(depth)]
     renamed = {}
     for name, value in state.items():
         first, _, rest = name.partition(".")
@@ -40,17 +39,17 @@ def to_monai(state):
     return renamed
 
 
-@pytest.mark.parametrize(("dims", "size"), [(2, 61), (3, 32)])
-def test_forward_equals_monai(dims, size):
+@pytest.mark.parametrize(("number", "dims", "size"), [(0, 2, 61), (0, 3, 32), (1, 2, 61), (2, 2, 61)])
+def test_forward_equals_monai(number, dims, size):
     torch.manual_seed(0)
-    ours = backbones.build("efficientnet_lite0", in_channels=2, spatial_dims=dims, image_size=size)
+    ours = backbones.build(f"efficientnet_lite{number}", in_channels=2, spatial_dims=dims, image_size=size)
     for parameter in ours.parameters():
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, mean=0.5, std=0.3)
     ours(torch.randn(2, 2, *[48] * dims))  # running statistics that matter
     ours.eval()
-    theirs = witness(dims, size).eval()
-    left = theirs.load_state_dict(to_monai(ours.state_dict()), strict=False)
+    theirs = witness(number, dims, size).eval()
+    left = theirs.load_state_dict(to_monai(ours.state_dict(), number), strict=False)
     assert set(left.missing_keys) == {"_fc.weight", "_fc.bias"}
     assert not left.unexpected_keys
     heard = []

@@ -200,3 +200,51 @@ def test_volumes_interpolate_positions_too():
     x = torch.randn(1, 1, 16, 32, 24)
     with torch.no_grad():
         torch.testing.assert_close(ours(x).pooled, original(x).pooled, atol=1e-5, rtol=1e-5)
+
+
+def fine_tuned(original):
+    """Return the file of a classifier that MAE's or RETFound's code fine-tuned: its norm follows the pooling."""
+    state = {
+        n.replace("norm.", "fc_norm.") if n.startswith("norm.") else n: v for n, v in original.state_dict().items()
+    }
+    return {"model": state | {"head.weight": torch.zeros(5, 48), "head.bias": torch.zeros(5)}, "epoch": 49}
+
+
+def test_a_fine_tuned_file_of_retfound_gives_the_norm_of_the_mean(images):
+    original = randomised(vit(positions="learned"))
+    with pytest.raises(DataError, match=r"norm after pooling \('fc_norm'\).*vit\.pooling=mean_then_norm"):
+        match(fine_tuned(original), vit(positions="learned"))
+    ours = vit(positions="learned", pooling="mean_then_norm")
+    report = match(fine_tuned(original), ours)
+    assert (report["missing"], report["unused"]) == ([], ["head.bias", "head.weight"])
+    with torch.no_grad():
+        x = original._with_prefix(original.embed(images))
+        for block in original.blocks:
+            x = block(x)
+        expected = torch.nn.functional.layer_norm(
+            x[:, 1:, :].mean(dim=1), (48,), original.norm.weight, original.norm.bias, 1e-6
+        )  # as forward_features of MAE's models_vit.py with global_pool
+        torch.testing.assert_close(ours(images).pooled, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours(images).grid, original(images).grid)
+        assert (ours(images).pooled - original(images).pooled).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("positions", ["fixed", "learned"])
+def test_dinov3_is_refused_with_the_reason(positions):
+    state = vit(register_tokens=4).state_dict()
+    state["storage_tokens"] = state.pop("reg_token")
+    with pytest.raises(DataError, match="rotate queries and keys by position, as DINOv3"):
+        match(state | {"rope_embed.periods": torch.zeros(8)}, vit(register_tokens=4, positions=positions))
+
+
+def test_moco_v3_s_file_gives_the_base_encoder():
+    base, momentum = (randomised(vit(positions="learned"), std) for std in (0.1, 0.3))
+    state = {f"module.base_encoder.{n}": v for n, v in base.state_dict().items()}
+    state |= {f"module.momentum_encoder.{n}": v for n, v in momentum.state_dict().items()}
+    state |= {"module.base_encoder.head.0.weight": torch.zeros(3, 48), "module.predictor.0.weight": torch.zeros(3, 3)}
+    ours = vit(positions="learned")
+    report = match({"state_dict": state, "epoch": 300}, ours)
+    assert (report["place"], report["prefix"], report["missing"]) == ("state_dict", "module.base_encoder.", [])
+    assert torch.equal(ours.norm.weight, base.norm.weight)
+    alone = {n: v for n, v in state.items() if "base_encoder" not in n}
+    assert match({"state_dict": alone}, ours)["prefix"] == "module.momentum_encoder."

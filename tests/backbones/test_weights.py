@@ -1,6 +1,8 @@
 import argparse
 import json
 import os
+import re
+from functools import partial
 
 import pytest
 import safetensors.torch
@@ -71,16 +73,25 @@ def test_half_of_the_weights_are_an_error_unless_asked_for():
     assert all(torch.equal(model.state_dict()[name], value) for name, value in half.items())
 
 
-def test_ninety_percent_is_the_limit():
-    original = vit()
-    state = original.state_dict()
-    lacking = {name: value for name, value in state.items() if name not in ("norm.weight", "norm.bias")}
-    assert len(lacking) > 0.9 * len(state)
-    assert match(lacking, vit())["missing"] == ["norm.bias", "norm.weight"]
-    fewer = dict(list(lacking.items())[2:])
-    assert len(fewer) < 0.9 * len(state)
-    with pytest.raises(DataError, match="Only"):
-        match(fewer, vit())
+@pytest.mark.parametrize("make", [vit, partial(vit, positions="learned"), resnet], ids=["vit", "learned", "resnet"])
+def test_one_missing_tensor_is_an_error_that_names_it(make):
+    model = make()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    for name in (one for one in state if not one.endswith("num_batches_tracked")):
+        lacking = {other: value for other, value in state.items() if other != name}
+        with pytest.raises(DataError, match=rf"Only (\d+) of .*it lacks '{re.escape(name)}'"):
+            match(lacking, model)
+        assert match(lacking, model, partial=True)["missing"] == [name]
+
+
+def test_what_a_backbone_computes_may_be_missing():
+    state = {name: v for name, v in resnet().state_dict().items() if not name.endswith("num_batches_tracked")}
+    assert match(state, resnet())["missing"] == []
+    model = backbones.build("swin_unetr_nano", in_channels=1, image_size=32)
+    indices = [name for name, value in model.state_dict().items() if not value.is_floating_point()]
+    state = {name: value for name, value in model.state_dict().items() if name not in indices}
+    assert indices
+    assert match(state, model)["missing"] == sorted(indices)
 
 
 def test_another_architecture_is_one_clear_sentence():

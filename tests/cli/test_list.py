@@ -44,6 +44,15 @@ def test_what_works_with_what_is_what_methods_say_of_backbones():
             assert (family in families) == (name in able) == methods.supports(name, family)
 
 
+def test_a_backbone_tells_its_dimensions_and_its_weights():
+    entries = {entry.name: entry for entry in catalogue.listed("backbones")}
+    assert entries["resnet18"].facts["weights"] == "11.2 million in 2D, 33.2 million in 3D"
+    assert all(entry.facts["weights"] and entry.facts["images"] == "2D and 3D" for entry in entries.values())
+    facts = [line for line in run("backbones").output.splitlines() if line.startswith("  ")]
+    assert "  weights      11.2 million in 2D, 33.2 million in 3D" in facts
+    assert max(map(len, facts)) <= 100
+
+
 def test_a_modality_names_its_data_and_a_recipe_its_methods():
     modalities = {entry.name: entry.facts for entry in catalogue.listed("modalities")}
     assert "oct-kermany" in modalities["oct"]["datasets"]

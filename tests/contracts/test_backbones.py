@@ -66,6 +66,14 @@ def test_crops_smaller_than_the_total_stride_have_features_too(backbone):
     assert torch.isfinite(features.pooled).all()
 
 
+def test_no_convolution_pads_a_short_depth_where_that_ends_the_process(backbone):
+    """See tests/backbones/test_depth.py."""
+    layers = [layer for layer in backbone.modules() if isinstance(layer, torch.nn.Conv3d)]
+    large = [layer for layer in layers if layer.kernel_size[0] > 5 and layer.stride[0] > 1]
+    assert all(layer.padding[0] == 0 for layer in large)
+    assert large or backbone.spatial_dims == 2 or backbone.family not in ("resnet", "bit", "densenet")
+
+
 def test_a_sample_does_not_depend_on_its_neighbours_in_eval_mode(backbone):
     backbone.eval()
     x = images(backbone, 3)

@@ -1,19 +1,21 @@
 """One contract over every method and every family of backbones that it supports, in 2D and 3D."""
 
 import copy
+import re
 
 import pytest
 import torch
 
 from medssl import backbones, discovery, methods
-from medssl.backbones.parts.patches import per_axis
 from medssl.chance import Chance, key
 from medssl.errors import SettingsError
+from medssl.methods.parts.momentum import momentum_copy
+from medssl.methods.parts.wish import edges
 
 FAMILIES = discovery.names("backbones")
-SIZES = {2: 64, 3: 32}
-LIGHT = {"dino": {"prototypes": 256}}  # only to save time; a new method needs no entry
-VOLUME = 16  # of contracts that train in 3D, on one family of tokens and one of stages
+SIZES = {2: (64, 64), 3: (16, 64, 32)}  # each axis of a volume another
+LIGHT = {"dino": {"prototypes": 256}, "lejepa": {"local_views": 1}}  # save time; a new method needs no entry
+VOLUME = (16, 16, 16)  # of contracts that train in 3D, on one family of tokens and one of stages
 SLIGHT = {"vit": {"patch_size": 4, "depth": 1}, "resnet": {"stem_width": 8}}
 PAIRS = [(m, f) for m in methods.names() for f in FAMILIES if methods.supports(m, f)]
 REFUSED = [(m, f) for m in methods.names() for f in FAMILIES if not methods.supports(m, f)]
@@ -40,7 +42,7 @@ def views_of(method, step=0, count=3):
     noise = torch.Generator().manual_seed(step)
     size = method.backbone.image_size
     return [
-        torch.randn(count, 1, *per_axis(wish.size or size, len(size), "view"), generator=noise)
+        torch.randn(count, 1, *edges(wish.size, size), generator=noise)
         for wish in method.wish
         for _ in range(wish.count)
     ]
@@ -83,6 +85,14 @@ def test_one_step_reaches_the_backbone_and_no_teacher(name, family, spatial_dims
     optimizer.step()
     after = method.backbone.state_dict()
     assert all(not torch.equal(before[name], after[name]) for name in reached)
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_no_view_is_larger_than_the_image_and_small_ones_have_its_shape(name, family):
+    for wish in make(name, family, 3).wish:
+        edge = edges(wish.size, SIZES[3])
+        assert all(own <= whole for own, whole in zip(edge, SIZES[3], strict=True))
+        assert wish.size is None or edge == {"vit": (16, 32, 16)}.get(family, (7, 24, 16))
 
 
 @pytest.mark.parametrize(("name", "family", "spatial_dims"), TRAINED)
@@ -183,10 +193,26 @@ def test_t02_a_teacher_is_whole_when_it_is_evaluated(name, family, spatial_dims)
     assert (theirs - ours).norm() < 0.1 * ours.norm()
 
 
+WITH_PATHS = [f for f in FAMILIES if "drop_path" in discovery.load("backbones", f).Settings.model_fields]
+
+
+@pytest.mark.parametrize("family", WITH_PATHS)
+def test_a_teacher_drops_no_path_and_gives_the_same_answer_twice(family):
+    name = next(iter(discovery.load("backbones", family).VARIANTS))
+    backbone = backbones.build(name, in_channels=1, image_size=SIZES[2], overrides={"drop_path": 0.8})
+    teacher, view = momentum_copy(backbone).train(), torch.randn(8, 1, *SIZES[2])
+    with torch.no_grad():
+        assert not torch.equal(backbone(view).grid, backbone(view).grid)
+        assert torch.equal(teacher(view).grid, teacher(view).grid)
+
+
 @pytest.mark.parametrize(("name", "family"), REFUSED)
 def test_an_unsupported_backbone_is_refused_with_what_to_use(name, family):
-    with pytest.raises(SettingsError, match=r"needs .* does not have.*Choose"):
+    with pytest.raises(SettingsError, match=r"needs .* does not have.*Choose") as refused:
         make(name, family, 2)
+    other, backbone = (re.search(rf"--{what} (\w+)", str(refused.value)) for what in ("method", "backbone"))
+    assert other is None or methods.supports(other[1], family)
+    assert backbone is None or methods.supports(name, backbones.names()[backbone[1]])
 
 
 @pytest.mark.parametrize("name", methods.names())

@@ -7,6 +7,7 @@ from medssl import backbones, methods
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.dino import Head, cross_entropy
+from medssl.methods.parts.wish import edges
 
 
 def make(**settings):
@@ -18,8 +19,8 @@ def make(**settings):
 
 def views_of(method, count=4, seed=0):
     noise = torch.Generator().manual_seed(seed)
-    sizes = [wish.size or 64 for wish in method.wish for _ in range(wish.count)]
-    return [torch.randn(count, 1, size, size, generator=noise) for size in sizes]
+    sizes = [edges(wish.size, (64, 64)) for wish in method.wish for _ in range(wish.count)]
+    return [torch.randn(count, 1, *size, generator=noise) for size in sizes]
 
 
 def slow(targets, logits):
@@ -99,7 +100,10 @@ def test_the_whole_forward_agrees_with_a_slow_version(head_norm):
 
 def test_views_have_the_sizes_and_areas_of_the_paper():
     wishes = [(wish.count, wish.strength, wish.size, wish.crop_area) for wish in make().wish]
-    assert wishes == [(2, "strong", None, (0.4, 1.0)), (2, "strong", 24, (0.05, 0.4))]  # 64 x 3 / 7, in whole patches
+    assert wishes == [
+        (2, "strong", None, (0.4, 1.0)),
+        (2, "strong", (24, 24), (0.05, 0.4)),
+    ]  # 64 x 3 / 7, in whole patches
 
 
 def test_uniform_outputs_cost_the_logarithm_of_their_number():

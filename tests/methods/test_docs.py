@@ -45,6 +45,13 @@ def test_its_page_has_every_setting_with_its_default_and_what_it_recommends(name
 
 
 @pytest.mark.parametrize("name", methods.names())
+def test_its_page_names_the_files_of_its_tests(name):
+    files = re.findall(r"`(?:tests/(?:\w+/)+)?(test_\w+\.py)`", PAGES[name].partition("## Tested against")[2])
+    assert files
+    assert all(list(DOCS.parent.glob(f"tests/**/{file}")) for file in files)
+
+
+@pytest.mark.parametrize("name", methods.names())
 def test_its_row_says_what_it_takes(name):
     module = discovery.load("methods", name)
     _, takes, teacher, passes, _, positives, _ = ROWS[name]

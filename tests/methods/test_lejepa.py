@@ -7,6 +7,7 @@ from medssl import backbones, methods
 from medssl.chance import Chance
 from medssl.errors import SettingsError
 from medssl.methods.lejepa import sigreg
+from medssl.methods.parts.wish import edges
 
 
 def statistic(x):
@@ -58,7 +59,7 @@ def make(**settings):
 
 
 def views_of(method, count=4):
-    return [torch.randn(count, 1, *(wish.size or 64,) * 2) for wish in method.wish for _ in range(wish.count)]
+    return [torch.randn(count, 1, *edges(wish.size, (64, 64))) for wish in method.wish for _ in range(wish.count)]
 
 
 def slow_lejepa(embeddings, directions, points):
@@ -108,7 +109,10 @@ def test_agreement_of_known_embeddings_is_a_closed_form(monkeypatch):
 
 def test_local_views_are_small_and_count():
     method = make(local_views=3)
-    assert [(wish.count, wish.size, wish.crop_area) for wish in method.wish] == [(2, None, None), (3, 24, (0.05, 0.4))]
+    assert [(wish.count, wish.size, wish.crop_area) for wish in method.wish] == [
+        (2, None, None),
+        (3, (24, 24), (0.05, 0.4)),
+    ]
     terms = method(views_of(method), Chance([0] * 4))
     expected = 0.98 * terms["agreement"] + 0.02 * terms["sigreg"]
     assert terms["loss"].item() == pytest.approx(expected.item())

@@ -334,10 +334,10 @@ def test_it_learns_the_structure_of_the_phantom():
 
 def test_what_does_not_fit_is_refused_in_a_sentence():
     vit = backbones.build("vit_nano", in_channels=1, image_size=32, overrides={"patch_size": 8})
-    with pytest.raises(SettingsError, match=r"SparK needs maps .*vit_nano.*Choose --method mae.*resnet18"):
+    with pytest.raises(SettingsError, match=r"SparK needs maps .*vit_nano.*Choose .*resnet18, or --method mae"):
         methods.build("spark", vit)
     resnet = backbones.build("resnet18", in_channels=1, image_size=64, overrides={"stem_width": 4})
-    with pytest.raises(SettingsError, match=r"MAE needs .*resnet18.*Choose --method spark.*vit_small"):
+    with pytest.raises(SettingsError, match=r"MAE needs .*resnet18.*Choose .*vit_small, or --method spark"):
         methods.build("mae", resnet)
     with pytest.raises(SettingsError, match=r"spark\.decoder_width.*multiple of 32.*40"):
         spark(decoder_width=40)

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from medssl import backbones, methods
 from medssl.backbones.parts.synced import synchronise
 from medssl.chance import Chance
+from medssl.methods.parts.wish import edges
 
 IMAGES, STEPS = 5, {2: 50, 3: 10}
 SIZES = {2: 32, 3: 16}
@@ -58,8 +59,9 @@ def train(name, family, rows, world=1, dims=2):
     losses = []
     for step in range(STEPS[dims]):
         noise = torch.Generator().manual_seed(step)
-        sizes = [wish.size or SIZES[dims] for wish in method.wish for _ in range(wish.count)]
-        views = [torch.randn(IMAGES, 1, *[s] * dims, generator=noise, dtype=torch.float64)[rows] for s in sizes]
+        whole = (SIZES[dims],) * dims
+        sizes = [edges(wish.size, whole) for wish in method.wish for _ in range(wish.count)]
+        views = [torch.randn(IMAGES, 1, *s, generator=noise, dtype=torch.float64)[rows] for s in sizes]
         loss = method(views, Chance(list(range(IMAGES))[rows]), **kin)["loss"]
         optimizer.zero_grad()
         loss.backward()

@@ -12,6 +12,7 @@ from medssl.batch import Batch
 from medssl.chance import Chance, key
 from medssl.errors import MedsslError
 from medssl.methods.parts.alarm import Alarm
+from medssl.methods.parts.wish import edges
 from medssl.training import collapse
 from medssl.training.collapse import Alarms
 from medssl.training.device import open_device
@@ -70,8 +71,8 @@ class Trained:
         return parameter_groups(self.module, weight_decay)
 
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
-        sizes = [wish.size or 32 for wish in module.wish for _ in range(wish.count)]
-        views = [(batch.image + 0.1 * torch.randn_like(batch.image))[..., :size, :size] for size in sizes]
+        sizes = [edges(wish.size, (32, 32)) for wish in module.wish for _ in range(wish.count)]
+        views = [(batch.image + 0.1 * torch.randn_like(batch.image))[..., :rows, :columns] for rows, columns in sizes]
         return module(views, Chance([key(step, k) for k in range(len(batch))]))
 
     def after_step(self, step: int, total: int) -> None:

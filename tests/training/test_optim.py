@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from medssl import backbones, methods
+from medssl import backbones, discovery, methods
 from medssl.errors import SettingsError
 from medssl.training import optim
 
@@ -84,6 +84,16 @@ def test_no_position_token_norm_or_bias_of_a_method_decays(name):
     assert not [one for one in decayed if any(word in one.rpartition(".")[2] for word in words)]
     assert all(dict(method.named_parameters())[one].ndim == 1 or "token" in one or "pos" in one for one in plain)
     assert any(one.endswith("qkv.weight" if family == "vit" else "conv1.weight") for one in decayed)
+
+
+@pytest.mark.parametrize("family", discovery.names("backbones"))
+def test_of_every_backbone_the_weights_of_layers_decay_and_nothing_else(family):
+    variant = next(iter(discovery.load("backbones", family).VARIANTS))
+    learned = {"positions": "learned", "register_tokens": 2} if family == "vit" else None
+    backbone = backbones.build(variant, in_channels=1, image_size=64, overrides=learned)
+    layers = [m for m in backbone.modules() if isinstance(m, nn.Linear | torch.nn.modules.conv._ConvNd)]
+    decayed, _ = optim.parameter_groups(backbone, 0.1)
+    assert {id(p) for p in decayed["params"]} == {id(layer.weight) for layer in layers}
 
 
 RATES = [0.3, 0.1, 0.5, 0.2]

@@ -206,8 +206,8 @@ def test_volumes_are_viewed_by_the_same_code() -> None:
     volumes = torch.randint(0, 255, (2, 1, 12, 14, 16), dtype=torch.uint8)
     seen = Batch(volumes, ["a", "b"], [None, None], ["x", "y"])
     modality = cxr.MODALITY.with_augment({"geometry": {"elastic": 0.02}})
-    made = make_views(seen, [ViewWish(1, "strong", None), ViewWish(1, "strong", 8)], modality, 0, 0)
-    assert [tuple(view.shape) for view in made] == [(2, 1, 12, 14, 16), (2, 1, 8, 8, 8)]
+    made = make_views(seen, [ViewWish(1, "strong", size) for size in (None, 8, (4, 8, 6))], modality, 0, 0)
+    assert [tuple(view.shape) for view in made] == [(2, 1, 12, 14, 16), (2, 1, 8, 8, 8), (2, 1, 4, 8, 6)]
 
 
 def test_crops_of_a_volume_with_few_slices_show_them_and_nothing_else_changes() -> None:

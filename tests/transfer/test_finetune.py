@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from medssl import backbones
+from medssl import backbones, discovery
 from medssl.training.device import open_device
 from medssl.training.optim import parameter_groups
 from medssl.transfer import finetune
@@ -43,6 +43,24 @@ def test_lower_layers_learn_more_slowly():
     assert scale[id(named["backbone.blocks.1.attn.qkv.weight"])] == 0.5
     assert scale[id(named["backbone.blocks.0.attn.qkv.weight"])] == 0.25
     assert scale[id(named["backbone.patch_embed.proj.weight"])] == 0.125
+
+
+@pytest.mark.parametrize("family", discovery.names("backbones"))
+def test_of_every_backbone_what_runs_earlier_never_learns_faster(family):
+    variant = next(iter(discovery.load("backbones", family).VARIANTS))
+    classifier = Classifier(backbones.build(variant, in_channels=1, image_size=64)).eval()
+    groups = by_layer(classifier.backbone, parameter_groups(classifier, 0.1), 0.5)
+    scale = {id(p): group["scale"] for group in groups for p in group["params"]}
+    ran = []
+    for part in classifier.modules():
+        part.register_forward_pre_hook(lambda it, _: ran.extend(scale[id(p)] for p in it.parameters(recurse=False)))
+    with torch.no_grad():
+        classifier(torch.randn(1, 1, 64, 64))
+    assert ran == sorted(ran)
+    assert ran[-1] == 1  # the head
+    assert ran[0] == 0.5 ** (classifier.backbone.layer_count - 1)
+    assert scale.keys() == {id(p) for p in classifier.parameters()}
+    assert len(set(scale.values())) > 3
 
 
 def test_weight_decay_survives_the_split_by_layer():

@@ -12,11 +12,12 @@ import torch
 
 from medssl.errors import DataError
 
-_TEACHERS = ("teacher", "target_encoder")
+_TEACHERS = ("teacher", "target_encoder", "base_encoder")  # what the authors evaluate; MoCo v3's is the trained one
 _NESTS = (*_TEACHERS, "model", "state_dict", "model_state_dict", "network_weights", "backbone", "encoder", "student")
 _WRAPPERS = ("module.", "_orig_mod.", "backbone.", "encoder.", "model.", "teacher.", "student.", "target_encoder.")
+_MOCO = ("base_encoder.", "momentum_encoder.")
 _FAMILIES = ("vit.", "ijepa.", "dinov2.", "dinov2_with_registers.", "resnet.", "convnext.", "bit.", "swinViT.")
-_PREFIXES = _WRAPPERS + _FAMILIES
+_PREFIXES = _WRAPPERS + _MOCO + _FAMILIES
 _DEPTH = 3
 
 Translate = Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]
@@ -42,7 +43,8 @@ def find(checkpoint: Mapping[str, Any], wanted: set[str], translate: Translate =
     """Return the weights with the most names of `wanted`.
 
     Where a teacher and a student match alike, the teacher's are taken, as the authors of DINO advise
-    (facebookresearch/dino#44), and so is I-JEPA's target encoder, which its paper evaluates.
+    (facebookresearch/dino#44), and so is I-JEPA's target encoder, which its paper evaluates, and MoCo v3's base
+    encoder, which its code evaluates (facebookresearch/moco-v3, main_lincls.py).
 
     Args:
         checkpoint: Names and tensors, possibly nested.

@@ -10,15 +10,20 @@ import math
 import torch
 from torch import nn
 
-from medssl.backbones.parts.transformer import DropPath
+_NOISY = ("droppath", "stochasticdepth", "dropout", "dropblock")  # whoever wrote them calls them so
+_RATES = ("rate", "drop_prob", "p")  # ours; of MONAI and timm; of torch and torchvision
 
 
 def momentum_copy(module: nn.Module) -> nn.Module:
-    """Return a copy that gets no gradient and leaves no path out, with weights equal to the module's."""
+    """Return a copy that gets no gradient and leaves out no path or unit, with weights equal to the module's.
+
+    A target should not be noisier than it must. What leaves something out is found by the name of its class.
+    """
     result = copy.deepcopy(module).requires_grad_(False)
     for part in result.modules():
-        if isinstance(part, DropPath):
-            part.rate = 0.0  # a target should not be noisier than it must
+        if any(word in type(part).__name__.lower().replace("_", "") for word in _NOISY):
+            for rate in (name for name in _RATES if isinstance(getattr(part, name, None), float)):
+                setattr(part, rate, 0.0)
     return result
 
 
