@@ -39,6 +39,7 @@ RECOMMENDS = {
     "train.final_weight_decay": Choice(0.4, _PAPER),
     "train.betas": Choice((0.9, 0.999), "AdamW's own"),
 }
+LEAST_STEPS = 3_000  # the rank of features falls for some 500 steps and rises for thousands: docs/results/methods.md
 _NO_CONTEXT = (1.0, 1.0)  # the ratio of the context's box: the grid's own
 
 

@@ -287,8 +287,9 @@ def _amount_layer(
 ) -> dict[str, Choice]:
     """Return batch, epochs, learning rate, the method's own and the rhythm of logs for the amount of data."""
     batch = user.get("train.batch_size") or _batch(known["train.batch_size"], images)
-    epochs = user.get("train.epochs") or _epochs(machine, images, flops)
-    steps = int(epochs.value) * max(1, images // int(batch.value))
+    an_epoch = max(1, images // int(batch.value))
+    epochs = user.get("train.epochs") or _enough(_epochs(machine, images, flops), an_epoch, method)
+    steps = int(epochs.value) * an_epoch
     return {
         "train.batch_size": batch,
         "train.epochs": epochs,
@@ -319,6 +320,13 @@ def _epochs(machine: Machine, images: int, flops: float | None) -> Choice:
         return Choice(max(1, round(seen / images)), f"{images} images on a CPU: about 2 minutes on 2 cores")
     epochs = round(min(800, max(50, _GPU_IMAGES / images)))
     return Choice(epochs, f"{images} images: 50 to 800 epochs, 20 million views where possible")
+
+
+def _enough(usual: Choice, an_epoch: int, method: str) -> Choice:
+    """Return more epochs where a method needs more steps: its `LEAST_STEPS`."""
+    least = getattr(discovery.load("methods", method), "LEAST_STEPS", 0)
+    needed = math.ceil(least / an_epoch)
+    return usual if usual.value >= needed else Choice(needed, f"the method needs some {least:,} steps; see its page")
 
 
 def _fitted(method: str, amount: Amount) -> dict[str, Choice]:

@@ -85,6 +85,14 @@ def test_few_images_get_smaller_batches():
     assert sizes == [8, 8, 32, 64]
 
 
+def test_a_method_gets_the_steps_that_it_needs():
+    found = resolve(asked(method="ijepa"), CPU, 800)
+    assert found.settings.train.epochs == 250  # 12 steps each
+    assert "3,000 steps" in found.choices["train.epochs"].source
+    assert resolve(asked(method="ijepa", train={"epochs": 7}), CPU, 800).settings.train.epochs == 7
+    assert resolve(asked(method="ijepa"), GPU, 200_000).settings.train.epochs == 100  # more than that anyway
+
+
 def test_a_longer_step_means_fewer_epochs_on_a_cpu():
     light, heavy = (resolve(asked(), CPU, 800, flops=flops).settings.train.epochs for flops in (1e8, 4e8))
     assert light > heavy > 1
