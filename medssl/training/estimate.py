@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from medssl.chance import Chance
+from medssl.counting import counted
 from medssl.methods.parts.wish import ViewWish, edges
 from medssl.training.device import Device
 
@@ -64,7 +65,7 @@ class Estimate:
     def __str__(self) -> str:
         ends = list(dict.fromkeys(_time(seconds) for seconds in (self.seconds, self.slowest)))
         return (
-            f"{' to '.join(ends)} for {self.steps} step{'s' * (self.steps != 1)}, {self.memory / _GB:.1f} GB of memory "
+            f"{' to '.join(ends)} for {counted(self.steps, 'step')}, {self.memory / _GB:.1f} GB of memory "
             "(a rough estimate, as busy as this machine is now)"
         )
 
@@ -84,8 +85,11 @@ def measure(
         shape: (C, *spatial) of a view.
         device: Where it will run.
         batch_size: The size of the timed step, where there is time for it.
-        views: Makes those that the method wants, of so many images, as training does.
+        views: Makes those that the method wants of so many images, as training does: one (images, C, *spatial) each.
         optimizer: Returns one for the method on its device, with a learning rate of 0.
+
+    Returns:
+        The operations, seconds and bytes of an image. All processes must call it, since losses gather.
     """
     method = method.to(device.target).train()
     counter, kept = flop_counter(), _Kept()
@@ -199,8 +203,9 @@ def _timed(step: Callable[[int], None], device: Device, most: int) -> tuple[int,
 
 
 def _seconds(step: Callable[[int], None], device: Device, images: int) -> float:
+    """Return how long a step took in the first process: losses wait for each other, so all must take as many steps."""
     start = time.perf_counter()
     step(images)
     if device.target.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return float(device.share(time.perf_counter() - start))

@@ -307,7 +307,7 @@ def _batch(usual: Choice, images: int) -> Choice:
     return usual if usual.value <= fitting else Choice(fitting, f"{images} images: more than a step or two an epoch")
 
 
-_CPU_FLOPS = 6.16e12  # some 2 minutes at the 50 GFLOP/s that two cores give very small networks
+_CPU_FLOPS = 6.16e12  # some 2 minutes at the 50 GFLOP/s that two cores give very small networks, attention included
 _CPU_IMAGES = (20_000, 400_000)
 _GPU_IMAGES = 20e6
 

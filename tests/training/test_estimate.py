@@ -65,6 +65,17 @@ def test_a_network_too_slow_for_a_whole_batch_is_timed_on_a_part(monkeypatch):
     assert len(clock.sizes) <= 4
 
 
+def test_processes_of_unlike_pace_take_as_many_steps(monkeypatch):
+    """Losses gather: a process that stops earlier than its peers would leave them waiting."""
+    first, other = Clock(each=0.005), Clock(each=3.0)
+    seconds = []
+    monkeypatch.setattr(Device, "share", lambda _, value: seconds.append(value) or value)
+    timed(first, monkeypatch)
+    monkeypatch.setattr(Device, "share", lambda *_: seconds.pop(0))
+    timed(other, monkeypatch)
+    assert other.sizes == first.sizes
+
+
 def test_an_estimate_says_between_what_it_was_measured():
     found = expect(Cost(1e9, 0.01, 0.02, 1e6, 1000), batch_size=64, steps=600)
     assert (found.seconds, found.slowest) == pytest.approx((384, 768))

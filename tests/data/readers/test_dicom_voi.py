@@ -166,9 +166,12 @@ def test_entries_beyond_their_bits_and_steep_sigmoids_are_applied(tmp_path):
 def test_a_volume_is_shown_as_the_slice_nearest_to_its_middle_that_can_be():
     kinds = [Voi((1.0, 2.0)), Voi((3.0, 4.0)), Voi(None, remark="x"), None]
     slices = [Image(BYTES[None], voi=voi) for voi in kinds]
-    assert _shown_of_all(slices) == kinds[1]
-    assert _shown_of_all(slices[2:3]) == kinds[2]
-    assert _shown_of_all(slices[3:]) is None
+    remarks = []
+    assert _shown_of_all(slices, remarks) == kinds[1]
+    assert [said.partition(":")[0] for said in remarks] == ["the middle slice has no VOI LUT that can be applied"]
+    assert _shown_of_all(slices[2:3], remarks) == kinds[2]
+    assert _shown_of_all(slices[3:], remarks) is None
+    assert len(remarks) == 1
 
 
 def test_padding_is_black_whatever_the_window_makes_of_it(tmp_path):

@@ -201,7 +201,7 @@ def _stacked(
         remarks,
         _common([image.scales for image in slices], remarks),
         _padding_of_all(slices, remarks),
-        _shown_of_all(slices),
+        _shown_of_all(slices, remarks),
     )
 
 
@@ -214,11 +214,14 @@ def _padding_of_all(slices: Sequence[Image], remarks: list[str]) -> tuple[float,
     return found.pop()
 
 
-def _shown_of_all(slices: Sequence[Image]) -> Display | None:
+def _shown_of_all(slices: Sequence[Image], remarks: list[str]) -> Display | None:
     """Return how all slices are to be shown: as the middle one says, or the nearest whose VOI LUT can be applied."""
     middle = len(slices) // 2
     found = [slices[place].voi for place in sorted(range(len(slices)), key=lambda place: abs(place - middle))]
-    return next((voi for voi in found if voi is not None and voi.usable), found[0])
+    shown = next((voi for voi in found if voi is not None and voi.usable), found[0])
+    if shown is not found[0]:
+        remarks.append("the middle slice has no VOI LUT that can be applied: that of the nearest slice that has one is")
+    return shown
 
 
 def _common(scales: Sequence[dict[str, float]], remarks: list[str]) -> dict[str, float]:
