@@ -76,5 +76,5 @@ def test_a_single_image_is_refused():
 
 
 def test_a_cnn_is_refused_with_what_to_take():
-    with pytest.raises(SettingsError, match="spark or simclr for CNNs"):
+    with pytest.raises(SettingsError, match="--method spark, the masked pretraining of CNNs"):
         methods.build("mae_contrast", backbones.build("resnet18", in_channels=1, image_size=32))

@@ -28,6 +28,7 @@ from medssl.data.splits import held_out
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError
 from medssl.settings import flat, merged
 from medssl.training import checkpoint, collapse, device, pretraining
+from medssl.training.estimate import Cost
 from medssl.training.loop import Training
 from medssl.training.presets import chosen_by
 from medssl.training.recorder import WALL_CLOCK
@@ -443,6 +444,7 @@ def test_t04_the_teacher_goes_on_where_it_was(manifest_of, small, tmp_path, monk
     """Case T04: 10 + 10 steps are 20; neither the averaged weights nor the step of their momentum starts anew."""
     module, momenta, loaded = discovery.load("methods", method), [], []
     follow, restore = module.follow, Training.restore
+    monkeypatch.setattr(pretraining, "measure", lambda *_: Cost(1e6, 0.01, 0.01, 1e6, 1000))  # its steps move teachers
 
     def noted(teacher, student, momentum):
         momenta.append(momentum)
