@@ -116,6 +116,10 @@ def embed(
     source = embedded.source_of(images, baseline, seed)
     if maps:
         report.check_labels(images)
+        if baseline is None:
+            embedded.snapshots(
+                images.run
+            )  # read again for the page; a damaged one is refused before anything is written
     features = images.features(source, target)
     page = None
     if path is not None:

@@ -113,6 +113,20 @@ def test_weights_on_the_way_are_named_by_their_epoch(here, tmp_path):
     assert "no weights of epoch 2. It kept those after epoch 1" in done.stderr
 
 
+def test_a_damaged_epoch_is_refused_before_anything_is_written(here, tmp_path):
+    folder = shutil.copytree(here[0], tmp_path / "run")
+    (folder / "snapshots" / "epoch-1" / "model.safetensors").unlink()
+    (tmp_path / "out").mkdir()
+    command = (folder, here[1], "-o", tmp_path / "out" / "f.parquet", "--map")
+    for _ in range(2):
+        done = run(*command)
+        assert done.exit_code == 65, done.output
+        assert "epoch-1" in done.stderr
+        assert list((tmp_path / "out").iterdir()) == []
+    done = run(*command, "--baseline", "pixels")  # whose page shows no training
+    assert done.exit_code == 0, done.output
+
+
 def test_the_best_weights_are_compared_with_earlier_ones_alone(here, tmp_path):
     folder = shutil.copytree(here[0], tmp_path / "run")
     for epoch, seed in ((2, 6), (3, 7)):
