@@ -1,5 +1,8 @@
 """`medssl.embed` and `medssl.attend`: what they return is what the commands write."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,6 +37,18 @@ def test_nothing_is_written_where_nothing_is_asked_for(here, tmp_path, monkeypat
     assert (found.path, found.page, seen.page) == (None, None, None)
     assert list(tmp_path.iterdir()) == []
     assert found.features.shape == (len(found.table), 256)
+
+
+def test_features_and_attention_alone_need_no_matplotlib(here):
+    code = (
+        "import sys, medssl\n"
+        "sys.modules['matplotlib'] = None\n"
+        "run, data = sys.argv[1:]\n"
+        "medssl.embed(run, data, device='cpu')\n"
+        "medssl.attend(run, [data], most=1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, here)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_attention_of_each_head(here, tmp_path):
