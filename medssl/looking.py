@@ -162,7 +162,7 @@ def attend(
 
     Raises:
         SettingsError: The backbone has no attention, or a value is wrong.
-        DataError: The run has no such weights, or no image can be used.
+        DataError: The run has no such weights, there is no image, or none can be used.
         StorageError: The folder is there already, or cannot be written.
     """
     if isinstance(images, str | Path):

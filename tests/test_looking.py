@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import medssl
-from medssl.errors import SettingsError, StorageError
+from medssl.errors import DataError, SettingsError, StorageError
 from tests.evaluation.conftest import write_cohort, write_run
 
 
@@ -60,6 +60,13 @@ def test_attention_of_each_head(here, tmp_path):
     np.testing.assert_allclose(seen.images[0].heads.sum(axis=(1, 2)), 1, rtol=1e-5)
     with pytest.raises(StorageError, match="already"):
         medssl.attend(here[0], [here[1]], out=tmp_path / "out")
+
+
+def test_no_image_is_no_page(here, tmp_path):
+    for rows in ((), ["nobody"]):
+        with pytest.raises(DataError, match=r"There is no image to look at\. Give image files"):
+            medssl.attend(here[0], [], rows=rows, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_input_is_one_sentence(here):
