@@ -51,6 +51,7 @@ def test_features_and_a_page_of_maps(here, tmp_path):
     assert page.count('name="over-pca"') == 3
     assert 'aria-label="epoch 1" checked' in page
     assert 'aria-label="epoch 3">' in page
+    assert page.partition("Where the features come from")[2].count("<dt>epoch</dt><dd>3</dd>") == 1
     assert not [secret for secret in ("free text", "p3-0", str(tmp_path), "<script") if secret in page]
     assert run(*here, "-o", out, "--map").exit_code == 74
 
