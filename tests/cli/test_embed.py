@@ -111,7 +111,7 @@ def test_weights_on_the_way_are_named_by_their_epoch(here, tmp_path):
     assert "no weights before these" in (tmp_path / "f.html").read_text()
     done = run(f"{here[0]}@2", here[1], "-o", tmp_path / "g.parquet")
     assert done.exit_code == 65
-    assert "no weights of epoch 2. It kept those after epoch 1" in done.stderr
+    assert "no weights of epoch 2. It kept those after epoch 1 (" in done.stderr
 
 
 def test_a_damaged_epoch_is_refused_before_anything_is_written(here, tmp_path):
@@ -140,6 +140,13 @@ def test_the_best_weights_are_compared_with_earlier_ones_alone(here, tmp_path):
     assert done.exit_code == 0, done.output
     page = (tmp_path / "f.html").read_text()
     assert [page.count(f'id="over-pca-{k}" aria-label="epoch {k + 1}"') for k in range(3)] == [1, 1, 0]
+
+
+def test_one_image_is_told_as_one(here, tmp_path):
+    first = pd.read_parquet(here[1])["sample_id"].iloc[0]
+    done = run(*here, "-o", tmp_path / "f.parquet", "--where", f"sample_id == '{first}'")
+    assert done.exit_code == 0, done.output
+    assert "1 image, 16 features each" in done.output
 
 
 def test_a_run_that_is_none(here, tmp_path):
