@@ -103,8 +103,6 @@ def embed(
         DataError: The run has no such weights, or the run or the manifest cannot be used.
         StorageError: A file is there already, or cannot be written.
     """
-    from medssl.report import embedded as report  # matplotlib, which features alone do not need
-
     maps = maps or umap
     path = _parquet(out, Path(data), maps=maps, overwrite=overwrite)
     if umap:
@@ -115,7 +113,11 @@ def embed(
     )
     source = embedded.source_of(images, baseline, seed)
     if maps:
+        from medssl.report import embedded as report  # matplotlib, which features alone do not need
+
         report.check_labels(images)
+        if baseline is None:  # the page shows training, and a damaged epoch is refused before features are written
+            embedded.snapshots(images.run)
     features = images.features(source, target)
     page = None
     if path is not None:
@@ -160,11 +162,9 @@ def attend(
 
     Raises:
         SettingsError: The backbone has no attention, or a value is wrong.
-        DataError: The run has no such weights, or no image can be used.
+        DataError: The run has no such weights, there is no image, or none can be used.
         StorageError: The folder is there already, or cannot be written.
     """
-    from medssl.report import attended  # matplotlib, which maps alone do not need
-
     if isinstance(images, str | Path):
         raise SettingsError(f"Expected a list of images, but got '{images}'", fix=f"Write ['{images}']")
     if not 0 < keep <= 100 or most < 1:
@@ -176,6 +176,8 @@ def attend(
     seen, remarks = attending.look(looker, paths, rows=rows, where=where, most=most, progress=progress)
     page = None
     if out is not None:
+        from medssl.report import attended  # matplotlib, which maps alone do not need
+
         with files.atomic_folder(Path(out), listed=False) as folder:
             synthetic = all(builtin.is_builtin(path) for path in paths)
             attended.write(folder, looker, seen, keep / 100, remarks, synthetic=synthetic)

@@ -1,11 +1,14 @@
 """`medssl.embed` and `medssl.attend`: what they return is what the commands write."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import medssl
-from medssl.errors import SettingsError, StorageError
+from medssl.errors import DataError, SettingsError, StorageError
 from tests.evaluation.conftest import write_cohort, write_run
 
 
@@ -36,6 +39,18 @@ def test_nothing_is_written_where_nothing_is_asked_for(here, tmp_path, monkeypat
     assert found.features.shape == (len(found.table), 256)
 
 
+def test_features_and_attention_alone_need_no_matplotlib(here):
+    code = (
+        "import sys, medssl\n"
+        "sys.modules['matplotlib'] = None\n"
+        "run, data = sys.argv[1:]\n"
+        "medssl.embed(run, data, device='cpu')\n"
+        "medssl.attend(run, [data], most=1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, here)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_attention_of_each_head(here, tmp_path):
     seen = medssl.attend(here[0], [here[1]], most=2, query="class", out=tmp_path / "out")
     assert len(seen.images) == 2
@@ -45,6 +60,13 @@ def test_attention_of_each_head(here, tmp_path):
     np.testing.assert_allclose(seen.images[0].heads.sum(axis=(1, 2)), 1, rtol=1e-5)
     with pytest.raises(StorageError, match="already"):
         medssl.attend(here[0], [here[1]], out=tmp_path / "out")
+
+
+def test_no_image_is_no_page(here, tmp_path):
+    for rows in ((), ["nobody"]):
+        with pytest.raises(DataError, match=r"There is no image to look at\. Give image files"):
+            medssl.attend(here[0], [], rows=rows, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_input_is_one_sentence(here):

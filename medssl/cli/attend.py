@@ -40,6 +40,7 @@ def command(
     """
     from medssl import looking
     from medssl.cli.progress import shown
+    from medssl.counting import counted
 
     with shown() as progress:
         found = looking.attend(
@@ -59,5 +60,5 @@ def command(
         typer.echo(f"note: {text}")
     for place, one in enumerate(found.images, start=1):
         typer.echo(f"image {place}: {one.name}")
-    typer.echo(f"wrote {len(found.images)} pictures to {out}")
+    typer.echo(f"wrote {counted(len(found.images), 'picture')} to {out}")
     typer.echo(f"Report: {found.page}")

@@ -42,6 +42,7 @@ def command(
     """
     from medssl import looking
     from medssl.cli.progress import shown
+    from medssl.counting import counted
 
     with shown() as progress:
         found = looking.embed(
@@ -59,7 +60,8 @@ def command(
             overwrite=overwrite,
             progress=progress,
         )
-    typer.echo(f"{len(found.features)} images, {found.features.shape[1]} features each")
+    images, width = found.features.shape
+    typer.echo(f"{counted(images, 'image')}, {counted(width, 'feature')} each")
     for text in found.remarks:
         typer.echo(f"note: {text}")
     typer.echo(f"wrote {found.path}")

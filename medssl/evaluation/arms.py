@@ -239,7 +239,8 @@ def _kept_after(folder: Path) -> str:
     epochs = [str(epoch) for epoch in runs.kept_epochs(folder)]
     if not epochs:
         return "It kept none on the way (train.keep_epochs)"
-    return f"It kept those after epoch {' and '.join(part for part in (', '.join(epochs[:-1]), epochs[-1]) if part)}"
+    listed = " and ".join(part for part in (", ".join(epochs[:-1]), epochs[-1]) if part)
+    return f"It kept those after {'epoch' if len(epochs) == 1 else 'epochs'} {listed}"
 
 
 def _run_settings(folder: Path) -> dict[str, Any]:

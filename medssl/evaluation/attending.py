@@ -180,8 +180,10 @@ def look(
 
     Raises:
         SettingsError: A sample id or the condition is wrong.
-        DataError: No image can be used.
+        DataError: There is no image, or none can be used.
     """
+    if not paths:
+        raise DataError("There is no image to look at", fix="Give image files, folders of images or a manifest")
     found = [(manifest, place) for path in paths for manifest, place in _places(path, rows, where, progress)]
     if rows and len(found) < len(rows):
         raise SettingsError(

@@ -198,7 +198,7 @@ def save(images: Images, features: np.ndarray, baseline: str | None, path: Path)
 def about(images: Images, baseline: str | None, width: int) -> dict[str, Any]:
     """Return by what features were made, in plain values."""
     run = images.run
-    names = {"method": run.settings["method"], "backbone": run.settings.get("backbone"), "epoch": run.epoch}
+    names = {"method": run.settings["method"], "backbone": run.settings.get("backbone"), "epoch": epoch_of(run)}
     weights = {"run": run.name, **names, "weights": run.weights_hash} if baseline is None else {"baseline": baseline}
     recipe = {"modality": run.recipe.modality, "image_size": run.recipe.image_size}
     return {"version": __version__, "width": width, **weights, **recipe}

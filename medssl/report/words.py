@@ -7,6 +7,8 @@ import math
 import unicodedata
 from typing import Any, TypeGuard
 
+from medssl.counting import counted
+
 UNKNOWN = "unknown"
 UNDEFINED = "undefined"
 _SPACE = "\u00a0"
@@ -72,7 +74,7 @@ def duration(seconds: Any) -> str:
 
 def plural(n: Any, one: str, many: str | None = None) -> str:
     """Write a count with its noun: `1 patient`, `1,204 patients`."""
-    return f"{count(n)} {one if n == 1 else many or one + 's'}"
+    return counted(n, one, many, written=count)
 
 
 def shortened(text: str, most: int) -> str:

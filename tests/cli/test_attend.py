@@ -45,6 +45,7 @@ def test_a_page_and_a_picture_an_image(here, tmp_path):
     assert "head 2, kept " in page
     assert not [name for name in ("p0-0", "p1-1", str(tmp_path), "<script") if name in page]
     assert "p0-0" not in done.output
+    assert "wrote 2 pictures to " in done.output
     with Image.open(tmp_path / "out" / "image-1.png") as picture:
         assert picture.getbbox() is not None
     again = run(*here, "-o", tmp_path / "out")
@@ -54,6 +55,7 @@ def test_a_page_and_a_picture_an_image(here, tmp_path):
 def test_an_image_file_needs_no_manifest(here, tmp_path):
     done = run(here[0], here[1].parent / "p0-0.png", "-o", tmp_path / "out", "--query", "class")
     assert done.exit_code == 0, done.output
+    assert "wrote 1 picture to " in done.output
     assert "The class token asks" in (tmp_path / "out" / "report.html").read_text()
 
 

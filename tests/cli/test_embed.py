@@ -51,6 +51,7 @@ def test_features_and_a_page_of_maps(here, tmp_path):
     assert page.count('name="over-pca"') == 3
     assert 'aria-label="epoch 1" checked' in page
     assert 'aria-label="epoch 3">' in page
+    assert page.partition("Where the features come from")[2].count("<dt>epoch</dt><dd>3</dd>") == 1
     assert not [secret for secret in ("free text", "p3-0", str(tmp_path), "<script") if secret in page]
     assert run(*here, "-o", out, "--map").exit_code == 74
 
@@ -110,7 +111,21 @@ def test_weights_on_the_way_are_named_by_their_epoch(here, tmp_path):
     assert "no weights before these" in (tmp_path / "f.html").read_text()
     done = run(f"{here[0]}@2", here[1], "-o", tmp_path / "g.parquet")
     assert done.exit_code == 65
-    assert "no weights of epoch 2. It kept those after epoch 1" in done.stderr
+    assert "no weights of epoch 2. It kept those after epoch 1 (" in done.stderr
+
+
+def test_a_damaged_epoch_is_refused_before_anything_is_written(here, tmp_path):
+    folder = shutil.copytree(here[0], tmp_path / "run")
+    (folder / "snapshots" / "epoch-1" / "model.safetensors").unlink()
+    (tmp_path / "out").mkdir()
+    command = (folder, here[1], "-o", tmp_path / "out" / "f.parquet", "--map")
+    for _ in range(2):
+        done = run(*command)
+        assert done.exit_code == 65, done.output
+        assert "epoch-1" in done.stderr
+        assert list((tmp_path / "out").iterdir()) == []
+    done = run(*command, "--baseline", "pixels")  # whose page shows no training
+    assert done.exit_code == 0, done.output
 
 
 def test_the_best_weights_are_compared_with_earlier_ones_alone(here, tmp_path):
@@ -125,6 +140,13 @@ def test_the_best_weights_are_compared_with_earlier_ones_alone(here, tmp_path):
     assert done.exit_code == 0, done.output
     page = (tmp_path / "f.html").read_text()
     assert [page.count(f'id="over-pca-{k}" aria-label="epoch {k + 1}"') for k in range(3)] == [1, 1, 0]
+
+
+def test_one_image_is_told_as_one(here, tmp_path):
+    first = pd.read_parquet(here[1])["sample_id"].iloc[0]
+    done = run(*here, "-o", tmp_path / "f.parquet", "--where", f"sample_id == '{first}'")
+    assert done.exit_code == 0, done.output
+    assert "1 image, 16 features each" in done.output
 
 
 def test_a_run_that_is_none(here, tmp_path):

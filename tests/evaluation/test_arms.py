@@ -46,13 +46,13 @@ def test_weights_kept_on_the_way_are_named_by_their_epoch(runs, tmp_path):
     [
         (
             "3",
-            r"no weights of epoch 3\. It kept those after epoch 2, 5 and 9 \(.*\)\. Use one of those, or .*epoch 100",
+            r"no weights of epoch 3\. It kept those after epochs 2, 5 and 9 \(.*\)\. Use one of those, or .*epoch 100",
         ),
         ("100", r"Epoch 100 is its last: .*a alone takes these weights"),
         ("101", "trained for epochs 1 to 100"),
         ("0", "trained for epochs 1 to 100"),
         ("best", r"number of an epoch behind the @, but got 'best'.*--checkpoint best"),
-        ("", r"but got ''.*It kept those after epoch 2, 5 and 9"),
+        ("", r"but got ''.*It kept those after epochs 2, 5 and 9"),
         ("-1", "but got '-1'"),
     ],
 )

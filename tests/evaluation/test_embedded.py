@@ -109,3 +109,15 @@ def test_the_best_weights_are_of_the_epoch_in_which_they_were_liked(here, make_r
     shutil.rmtree(folder / "backbone-best")
     export(load_backbone(folder / "backbone"), folder / "backbone-best", card)
     assert embedded.epoch_of(open_run(folder, "best")) == 5
+
+
+def test_features_say_after_which_epoch_their_weights_were_taken(run, here, make_run, tmp_path):
+    images = open_images(run, here)
+    assert embedded.about(images, None, 16)["epoch"] == 100
+    assert "epoch" not in embedded.about(images, "random", 16)
+    folder = make_run(tmp_path / "run", here)
+    card = {"training": {"epochs": 12, "steps": 120}, "chosen": {"step": 41}}
+    export(load_backbone(folder / "backbone"), folder / "backbone-best", card)
+    export(load_backbone(folder / "backbone"), folder / "snapshots" / "epoch-7", {})
+    assert embedded.about(open_images(folder, here, checkpoint="best"), None, 16)["epoch"] == 5
+    assert embedded.about(open_images(f"{folder}@7", here), None, 16)["epoch"] == 7

@@ -38,7 +38,9 @@ def test_signs():
 
 
 def test_plural():
-    assert [words.plural(n, "patient") for n in (1, 1204)] == ["1 patient", "1,204 patients"]
+    assert [words.plural(n, "patient") for n in (0, 1, 1204, None)] == [
+        "0 patients", "1 patient", "1,204 patients", "unknown patients"
+    ]  # fmt: skip
 
 
 def test_clean_keeps_text_and_replaces_what_can_deceive_or_break():
