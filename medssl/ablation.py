@@ -14,7 +14,7 @@ cell that lacked its images or files is not, and is done again on resume.
 import itertools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from medssl.data import builtin
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError, unknown_name
 from medssl.evaluation.cohort import LabelSpec
-from medssl.evaluation.validated import SCORES, validate
+from medssl.evaluation.validated import SCORES, Validated, validate
 from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import ViewRecipe
 from medssl.report import ablated
@@ -70,6 +70,11 @@ class Cell:
     column: str | float
     seed: int
     settings: dict[str, Any]
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What tells it from the others, as its result has it."""
+        return {"method": self.method, "row": self.row, "column": self.column, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,11 @@ class Ablation:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """One row a finished training: method, row, column, seed, both scores with limits, or why it `failed`."""
+        """One row a finished training: method, row, column, seed, both scores with limits, or why it `failed`.
+
+        Raises:
+            DataError: What was kept of a training is damaged.
+        """
         found = [self._kept(cell) for cell in self.cells()]
         return pd.DataFrame([one for one in found if one is not None])
 
@@ -192,8 +201,8 @@ class Ablation:
 
     def _pairs(self) -> list[tuple[str, str, str, dict[str, Any]]]:
         strong = own.named(self.modality, self.own_modality).recipe("strong")
-        fields = ViewRecipe.model_fields
-        used = [name for name in fields if getattr(strong, name) != fields[name].get_default()]
+        known = ViewRecipe.model_fields
+        used = [name for name in known if getattr(strong, name) != known[name].get_default()]
         points = []
         for first, second in itertools.combinations_with_replacement(used, 2):
             off = {f"augment.{name}": False for name in used if name not in (first, second)}
@@ -275,22 +284,21 @@ class Ablation:
                 where=self.folder,
                 fix="Resume without changes, or choose another -o",
             )
-        following = next((cell for cell in self.cells() if self._kept(cell) is None), None)
-        if following is not None:
-            self._pretrain(pretrain, following, self._data(), None, dry_run=True)
+        following = [cell for cell in self.cells() if self._kept(cell) is None]  # all are read: none may be damaged
+        if following:
+            self._pretrain(pretrain, following[0], self._data(), None, dry_run=True)
 
     def _cell(self, pretrain: Pretrain, cell: Cell, target: torch.device, progress: Progress | None) -> dict[str, Any]:
         """Return the scores of a cell, or why there are none; what was done before is read."""
         before = self._kept(cell)
         if before is not None:
             return before
-        place = {"method": cell.method, "row": cell.row, "column": cell.column, "seed": cell.seed}
         try:
-            result = {**place, **self._trained(pretrain, cell, target, progress)}
+            result = {**cell.place, **self._trained(pretrain, cell, target, progress)}
         except StoppedError as error:
             raise StoppedError(error.what, where=error.where, fix=f"Go on with: {self._resume}") from error
         except DataError as error:  # not kept: the images may be there the next time
-            return {**place, "missing": error}
+            return {**cell.place, "missing": error}
         files.write_json(self._place(cell), result)
         return result
 
@@ -354,7 +362,19 @@ class Ablation:
         return f"--resume -o {self.folder}"
 
     def _kept(self, cell: Cell) -> dict[str, Any] | None:
-        return files.read_mapping(self._place(cell)) if self._place(cell).is_file() else None
+        """Return what was kept of a training; None where it has not come to its end.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        path, fix = self._place(cell), "Delete the file and repeat the command with --resume, which makes it again"
+        try:
+            found = kept.mapping(path)
+        except DataError as error:
+            raise DataError(error.what, where=path, fix=fix) from error
+        if found and not _is_result(found, cell):
+            raise DataError(f"It holds neither the scores of {cell.name} nor why it failed", where=path, fix=fix)
+        return found or None
 
     def _place(self, cell: Cell) -> Path:
         return self.folder / _CELLS / f"{cell.name}.json"
@@ -373,6 +393,15 @@ class Ablation:
 
     def _synthetic(self) -> bool:
         return builtin.is_builtin(self._manifest()) or bool(self.data and builtin.is_builtin(Path(self.data) / "x"))
+
+
+def _is_result(found: Mapping[str, Any], cell: Cell) -> bool:
+    """Tell whether what was read is what a training came to, and of that cell."""
+    if any(found.get(name) != value for name, value in cell.place.items()):
+        return False
+    if "failed" in found:
+        return isinstance(found["failed"], str)
+    return all(isinstance(found.get(one.name), int | float) for one in fields(Validated))
 
 
 def _is_whole(name: str) -> bool:

@@ -259,15 +259,21 @@ def _headline(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
     means = means[means[score].notna()]
     if means.empty:
         return "No cell could be scored: there are too few patients of a class."
-    highest, lowest = int(means[score].argmax()), int(means[score].argmin())
-    best, least = means.iloc[highest], float(means[score].min())
+    highest = int(means[score].argmax())
+    best = means.iloc[highest]
     random = f"Random weights reach {_with_interval(baseline, score)}"
     beaten = "" if best[score] > baseline[score] else ", which none of the settings beats"
     return (
-        f"The highest score, {_with_interval(best, score)}, is that of {_of(means.index[highest], plan['what'])}; "
-        f"the lowest, {number(least)}, that of {_of(means.index[lowest], plan['what'])}. "
-        f"{_told_apart(means[score], float(best[limits[0]]))}{random}{beaten}."
+        f"The highest score, {_with_interval(best, score)}, is that of {_of(means.index[highest], plan['what'])}"
+        f"{_lowest(means[score], plan['what'])}. {_told_apart(means[score], float(best[limits[0]]))}{random}{beaten}."
     )
+
+
+def _lowest(means: pd.Series, what: str) -> str:
+    """Name the lowest score, where there are several."""
+    if len(means) == 1:
+        return ""
+    return f"; the lowest, {number(float(means.min()))}, that of {_of(means.index[int(means.argmin())], what)}"
 
 
 def _told_apart(means: pd.Series, low: float) -> str:

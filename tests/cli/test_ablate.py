@@ -159,6 +159,27 @@ def test_refused_settings_and_broken_features_are_results(tmp_path, monkeypatch,
     assert list(ablation.scores["failed"]) == [trouble.what]
 
 
+@pytest.mark.parametrize(
+    "text", ["{}", '{"x": 1}', "[1]", "{", '{"method": "mae", "row": 0.6, "column": 0.6, "seed": 0, "probe": 0.5}',
+             '{"method": "mae", "row": 0.5, "column": 0.5, "seed": 0, "failed": "The loss is not finite"}'],
+)  # fmt: skip
+def test_a_damaged_cell_is_named_before_anything_is_trained(tmp_path, text):
+    ablation = replace(made("mask"), folder=tmp_path / "out")
+    path = tmp_path / "out" / "cells" / "mae-0.6-0.json"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "out" / "ablation.yaml").write_text(dump_yaml(ablation.plan()))
+    path.write_text(text)
+
+    def unwanted(*arguments, **named):
+        pytest.fail("a training was begun")
+
+    with pytest.raises(DataError, match="Delete the file and repeat the command with --resume") as caught:
+        ablation.run(unwanted, resume=True, device="cpu")
+    assert caught.value.where == path
+    with pytest.raises(DataError, match="Delete the file"):
+        ablation.scores  # noqa: B018  (which reads)
+
+
 OWN = "like: oct\nsize: 16\ntitle: OCT of ours\naugment: {blur: false}\n"
 
 

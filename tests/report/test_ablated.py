@@ -80,6 +80,12 @@ def test_it_says_how_many_scores_lie_within_the_interval_of_the_highest(tmp_path
     assert "told apart" not in html
 
 
+def test_one_score_is_not_the_lowest_too(tmp_path):
+    html = page(tmp_path, plan("temperature"), [cell(0.5, 0.5)], BASELINE)
+    assert "is that of SimCLR with temperature 0.5. Random weights reach" in html
+    assert "lowest" not in html
+
+
 def test_it_says_on_what_scores_stand_and_what_a_training_was(tmp_path):
     settings = {"backbone": "vit_nano", "data": {"image_size": 64, "holdout": 0.3, "manifest": "/secret/m.parquet"}}
     settings |= {"train": {"epochs": 20, "batch_size": 32, "seed": 0}, "mae": {"mask_ratio": 0.5, "decoder_depth": 3}}
