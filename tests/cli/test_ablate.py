@@ -220,7 +220,7 @@ def test_a_folder_and_a_modality_of_ones_own_are_taken_as_pretrain_takes_them(tm
 def test_a_folder_that_cannot_be_used_is_named_and_nothing_is_left(tmp_path):
     (tmp_path / "images").mkdir()
     Pil.new("L", (16, 16)).save(tmp_path / "images" / "1.png")
-    with pytest.raises(DataError, match="1 of 1 images have no patient_id") as caught:
+    with pytest.raises(DataError, match="1 of 1 image has no patient_id") as caught:
         medssl.ablate("mask", "oct", data=tmp_path / "images", label="rows", out=tmp_path / "out")
     assert caught.value.where == tmp_path / "images"
     assert not (tmp_path / "out").exists()
