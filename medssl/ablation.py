@@ -330,8 +330,9 @@ class Ablation:
         if first is not None:
             random = validate(self._folder(first), self._manifest(), self.label, target, baseline="random")
             files.write_json(self.folder / _BASELINE, vars(random))
-            run = self._folder(first)
-            settings, said = kept.mapping(run / runs.SETTINGS), runs.record(run)["remarks"]
+            scored = [cell for cell, one in zip(cells, done, strict=True) if "probe" in one]
+            settings = [kept.mapping(self._folder(cell) / runs.SETTINGS) for cell in scored]
+            said = runs.record(self._folder(first))["remarks"]
             ablated.write(self.folder, self.plan(), done, vars(random), self.score, self._synthetic(), settings, said)
         if missing:
             fix = f"{missing[0].fix}. Then go on with: {self._resume}" if missing[0].fix else f"Go on: {self._resume}"
