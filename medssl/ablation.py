@@ -118,20 +118,26 @@ class Ablation:
             raise unknown_name("modality", self._like, discovery.names("modalities"))
         for name in flat(self.settings):
             if name in DEFAULTS[self.what] or (self.what == "augmentations" and name.startswith("augment.")):
-                raise SettingsError(f"'{name}' is what this ablation varies", where="--set", fix="Use --values for it")
+                raise SettingsError(
+                    f"'{name}' is what this ablation varies", where="settings", fix="Give its values as values"
+                )
             if name == "train.seed":
-                raise SettingsError("'train.seed' is set by the ablation", where="--set", fix="Use --seeds N")
+                raise SettingsError(
+                    "'train.seed' is set by the ablation",
+                    where="settings",
+                    fix="Ask for several trainings a cell by seeds",
+                )
         for name, values in self.values.items():
             self._check_values(name, values)
 
     def _check_values(self, name: str, values: Sequence[float]) -> None:
         if name not in DEFAULTS[self.what]:
-            raise unknown_name("varied setting", name, DEFAULTS[self.what], where="--values")
-        if not values or not all(isinstance(value, int | float) for value in values):
-            raise SettingsError(f"Expected numbers for {name}, but got {list(values)}", where="--values")
+            raise unknown_name("varied setting", name, DEFAULTS[self.what], where="values")
+        if not isinstance(values, Sequence) or not values or not all(isinstance(one, int | float) for one in values):
+            raise SettingsError(f"Expected a list of numbers for {name}, but got {values!r}", where="values")
         broken = next((value for value in values if _is_whole(name) and not float(value).is_integer()), None)
         if broken is not None:
-            raise SettingsError(f"Expected whole numbers for {name}, but got {broken:g}", where="--values")
+            raise SettingsError(f"Expected whole numbers for {name}, but got {broken:g}", where="values")
 
     @property
     def report(self) -> Path:

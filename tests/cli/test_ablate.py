@@ -235,17 +235,22 @@ def test_pairs_are_of_the_operations_that_ones_own_modality_has():
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"values": {"mae.mask_ratio": ["half"]}}, "Expected numbers"),
-        ({"values": {"mae.mask_ratio": []}}, "Expected numbers"),
+        ({"values": {"mae.mask_ratio": ["half"]}}, "Expected a list of numbers"),
+        ({"values": {"mae.mask_ratio": []}}, "Expected a list of numbers"),
+        ({"values": {"mae.mask_ratio": 0.5}}, r"Expected a list of numbers for mae.mask_ratio, but got 0.5 \(values\)"),
+        ({"values": {"mae.mask_ratio": "0.5"}}, "but got '0.5'"),
+        ({"data": "nowhere.parquet"}, "a column as label"),
+        ({"settings": {"mae.mask_ratio": 0.5}}, r"\(settings\). Give its values as values"),
         ({"seeds": 0}, "one seed or more"),
         ({"score": "auc"}, "probe or knn"),
-        ({"settings": {"train.seed": 3}}, "Use --seeds"),
-        ({"settings": {"train": {"seed": 3}}}, "Use --seeds"),
+        ({"settings": {"train.seed": 3}}, "trainings a cell by seeds"),
+        ({"settings": {"train": {"seed": 3}}}, "trainings a cell by seeds"),
     ],
 )
 def test_the_function_refuses_wrong_arguments(tmp_path, more, said):
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=said) as caught:
         medssl.ablate("mask", "oct", out=tmp_path / "out", **more)
+    assert "--" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
