@@ -82,17 +82,29 @@ def write(
         "lines": [_line(cell) for cell in scored],
         "baseline": _line({"method": "", "row": "", "column": "", "seed": 0, **baseline}),
         "remarks": [*_remarks(cells, baseline), *said],
-        "plan": {**plan, "data": Path(plan["data"]).name if plan["data"] else "the built-in cohort"},
+        "plan": _asked(plan),
         "settings": alike,
         "chosen": chosen,
     }
     return page.write(out / NAME, page.render("ablate.html.j2", context))
 
 
+def _asked(plan: Row) -> Row:
+    """Return what was asked for as it reads on the page; what was left open is not there."""
+    words = {
+        "label": _label(plan),
+        "data": Path(plan["data"]).name if plan["data"] else "the built-in cohort",
+        "values": {name: ", ".join(_text(value) for value in values) for name, values in plan["values"].items()},
+    }
+    return {name: value for name, value in {**plan, **words}.items() if value not in (None, {})}
+
+
 def _label(plan: Row) -> str:
     column, positive, negative = plan["label"]
-    words = [", ".join(side) for side in (positive, negative) if side]
-    return f"“{column}” ({' against '.join(words)})" if words else f"“{column}”"
+    if not (positive or negative):
+        return f"“{column}”"
+    sides = [", ".join(words) if words else "every other word" for words in (positive, negative)]
+    return f"“{column}” ({' against '.join(sides)})"
 
 
 def _facts(baseline: Row, alike: Row) -> str:

@@ -1,5 +1,7 @@
 """The page of an ablation: which cell stands where, what failed, and what random weights reach."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +20,9 @@ def plan(what, seeds=1):
         "modality": "oct",
         "label": ["disease", None, None],
         "seeds": seeds,
+        "backbone": None,
+        "settings": {},
+        "values": {},
         "data": "/secret/m.parquet",
     }
 
@@ -102,6 +107,21 @@ def test_it_says_on_what_scores_stand_and_what_a_training_was(tmp_path):
     settings["data"]["holdout"] = 0
     ablated.write(tmp_path, asked, [cell(0.5, 0.5)], BASELINE, "probe", False, [settings])
     assert "no patient was kept for tests" in (tmp_path / "report.html").read_text()
+
+
+def test_what_was_asked_for_is_said_in_words_and_what_was_left_open_is_not(tmp_path):
+    def told(**others):
+        html = page(tmp_path, {**plan("mask"), **others}, [cell(0.5, 0.5)], BASELINE)
+        asked = html[html.index("What was asked for") : html.index("Every setting that")]
+        return " ".join(re.sub("<[^>]+>", " ", asked).split())
+
+    said = told(values={"mae.mask_ratio": [0.5, 1.0]})
+    assert "label “disease”" in said
+    assert "values mae.mask_ratio 0.5, 1 data m.parquet" in said
+    assert not any(word in said for word in ("None", "not set", "backbone", "settings"))
+    assert "label “label” (CNV, DME against NORMAL)" in told(label=["label", ["CNV", "DME"], ["NORMAL"]])
+    assert "label “rows” (20 against every other word)" in told(label=["rows", ["20"], None])
+    assert "label “rows” (every other word against 16)" in told(label=["rows", None, ["16"]])
 
 
 def test_what_was_chosen_by_training_is_not_held_alike(tmp_path):
