@@ -47,6 +47,7 @@ DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
 }
 """What can be ablated, with the settings that vary and the values that they take."""
 METHODS = {"augmentations": ("simclr",), "batch": ("simclr", "byol"), "temperature": ("simclr",), "mask": ("mae",)}
+_REPEAT = "Repeat the command with --resume"
 _PLAN = "ablation.yaml"
 _CELLS, _BASELINE = "cells", "baseline.json"
 
@@ -302,7 +303,7 @@ class Ablation:
         try:
             result = {**cell.place, **self._trained(pretrain, cell, target, progress)}
         except StoppedError as error:
-            raise StoppedError(error.what, where=error.where, fix=f"Go on with: {self._resume}") from error
+            raise StoppedError(error.what, where=error.where, fix=_REPEAT) from error
         except DataError as error:  # not kept: the images may be there the next time
             return {**cell.place, "missing": error}
         files.write_json(self._place(cell), result)
@@ -341,7 +342,7 @@ class Ablation:
             said = runs.record(self._folder(first))["remarks"]
             ablated.write(self.folder, self.plan(), done, vars(random), self.score, self._synthetic(), settings, said)
         if missing:
-            fix = f"{missing[0].fix}. Then go on with: {self._resume}" if missing[0].fix else f"Go on: {self._resume}"
+            fix = f"{missing[0].fix.rstrip('.')}. {_REPEAT}" if missing[0].fix else _REPEAT
             what = f"{len(missing)} of {len(cells)} trainings lack images or files; the first: {missing[0].what}"
             raise DataError(what, where=missing[0].where, fix=fix)
 
@@ -364,17 +365,13 @@ class Ablation:
             progress=progress,
         )
 
-    @property
-    def _resume(self) -> str:
-        return f"--resume -o {self.folder}"
-
     def _kept(self, cell: Cell) -> dict[str, Any] | None:
         """Return what was kept of a training; None where it has not come to its end.
 
         Raises:
             DataError: The file is damaged.
         """
-        path, fix = self._place(cell), "Delete the file and repeat the command with --resume, which makes it again"
+        path, fix = self._place(cell), f"Delete the file. {_REPEAT}"
         try:
             found = kept.mapping(path)
         except DataError as error:

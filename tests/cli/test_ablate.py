@@ -80,7 +80,7 @@ def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_p
     monkeypatch.setattr(api, "pretrain", counted)
     stopped = run(*asked(data, out))
     assert stopped.exit_code == 75
-    assert f"Go on with: --resume -o {out}." in stopped.stderr
+    assert "Repeat the command with --resume." in stopped.stderr
     assert run(*asked(data, out)).exit_code == 74
     other = run(*asked(data, out, "--resume", "--seeds", 2))
     assert other.exit_code == 2
@@ -115,7 +115,7 @@ def test_what_diverges_stays_a_result_and_what_lacked_its_images_is_done_again(d
     first = run(*asked_for)
     assert first.exit_code == 65
     assert "1 of 3 trainings lack images or files; the first: None of the files is there (/archive/A^B)" in first.stderr
-    assert f"Put them back. Then go on with: --resume -o {out}." in first.stderr
+    assert "Put them back. Repeat the command with --resume." in first.stderr
     page = (out / "report.html").read_text()
     assert "MAE with 0.75, seed 0 failed: The loss is not finite" in page
     assert "MAE with 0.25, seed 0 is not scored" in page
@@ -173,7 +173,7 @@ def test_a_damaged_cell_is_named_before_anything_is_trained(tmp_path, text):
     def unwanted(*arguments, **named):
         pytest.fail("a training was begun")
 
-    with pytest.raises(DataError, match="Delete the file and repeat the command with --resume") as caught:
+    with pytest.raises(DataError, match="Delete the file. Repeat the command with --resume") as caught:
         ablation.run(unwanted, resume=True, device="cpu")
     assert caught.value.where == path
     with pytest.raises(DataError, match="Delete the file"):
