@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from medssl import discovery, files, kept
+from medssl.counting import counted_of
 from medssl.data import builtin
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError, unknown_name
@@ -343,8 +344,8 @@ class Ablation:
             ablated.write(self.folder, self.plan(), done, vars(random), self.score, self._synthetic(), settings, said)
         if missing:
             fix = f"{missing[0].fix.rstrip('.')}. {_REPEAT}" if missing[0].fix else _REPEAT
-            what = f"{len(missing)} of {len(cells)} trainings lack images or files; the first: {missing[0].what}"
-            raise DataError(what, where=missing[0].where, fix=fix)
+            lack = counted_of(len(missing), len(cells), "training", "lacks images or files", "lack images or files")
+            raise DataError(f"{lack}; the first: {missing[0].what}", where=missing[0].where, fix=fix)
 
     def _pretrain(
         self, pretrain: Pretrain, cell: Cell, data: Path | None, progress: Progress | None, *, dry_run: bool = False

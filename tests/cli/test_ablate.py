@@ -97,6 +97,14 @@ def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_p
     assert "images belong to the test part and are left out" in page
 
 
+def test_a_dry_run_lists_the_trainings_and_counts_them(data, tmp_path):
+    for values, said in (("0.5", "mae-0.5-0\n1 training\n"), ("0.5,0.75", "mae-0.5-0\nmae-0.75-0\n2 trainings\n")):
+        done = run(*asked(data, tmp_path / "out", "--values", f"mae.mask_ratio={values}", "--dry-run"))
+        assert done.exit_code == 0, done.output
+        assert done.stdout.endswith(said)
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_diverges_stays_a_result_and_what_lacked_its_images_is_done_again(data, tmp_path, monkeypatch):
     out, trained, absent = tmp_path / "out", [], [True]
     real = api.pretrain
@@ -114,7 +122,9 @@ def test_what_diverges_stays_a_result_and_what_lacked_its_images_is_done_again(d
     asked_for = asked(data, out, "--values", "mae.mask_ratio=0.25,0.5,0.75")
     first = run(*asked_for)
     assert first.exit_code == 65
-    assert "1 of 3 trainings lack images or files; the first: None of the files is there (/archive/A^B)" in first.stderr
+    assert (
+        "1 of 3 trainings lacks images or files; the first: None of the files is there (/archive/A^B)" in first.stderr
+    )
     assert "Put them back. Repeat the command with --resume." in first.stderr
     page = (out / "report.html").read_text()
     assert "MAE with 0.75, seed 0 failed: The loss is not finite" in page
@@ -173,7 +183,7 @@ def test_a_damaged_cell_is_named_before_anything_is_trained(tmp_path, text):
     def unwanted(*arguments, **named):
         pytest.fail("a training was begun")
 
-    with pytest.raises(DataError, match="Delete the file. Repeat the command with --resume") as caught:
+    with pytest.raises(DataError, match=r"Delete the file\. Repeat the command with --resume") as caught:
         ablation.run(unwanted, resume=True, device="cpu")
     assert caught.value.where == path
     with pytest.raises(DataError, match="Delete the file"):
