@@ -14,7 +14,7 @@ cell that lacked its images or files is not, and is done again on resume.
 import itertools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ import pandas as pd
 import torch
 
 from medssl import discovery, files, kept
+from medssl.counting import counted_of
 from medssl.data import builtin
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError, unknown_name
 from medssl.evaluation.cohort import LabelSpec
-from medssl.evaluation.validated import SCORES, validate
+from medssl.evaluation.validated import SCORES, Validated, validate
 from medssl.modalities.parts import own
 from medssl.modalities.parts.modality import ViewRecipe
 from medssl.report import ablated
@@ -47,6 +48,7 @@ DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
 }
 """What can be ablated, with the settings that vary and the values that they take."""
 METHODS = {"augmentations": ("simclr",), "batch": ("simclr", "byol"), "temperature": ("simclr",), "mask": ("mae",)}
+_REPEAT = "Repeat the command with --resume"
 _PLAN = "ablation.yaml"
 _CELLS, _BASELINE = "cells", "baseline.json"
 
@@ -70,6 +72,11 @@ class Cell:
     column: str | float
     seed: int
     settings: dict[str, Any]
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What tells it from the others, as its result has it."""
+        return {"method": self.method, "row": self.row, "column": self.column, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -113,20 +120,26 @@ class Ablation:
             raise unknown_name("modality", self._like, discovery.names("modalities"))
         for name in flat(self.settings):
             if name in DEFAULTS[self.what] or (self.what == "augmentations" and name.startswith("augment.")):
-                raise SettingsError(f"'{name}' is what this ablation varies", where="--set", fix="Use --values for it")
+                raise SettingsError(
+                    f"'{name}' is what this ablation varies", where="settings", fix="Give its values as values"
+                )
             if name == "train.seed":
-                raise SettingsError("'train.seed' is set by the ablation", where="--set", fix="Use --seeds N")
+                raise SettingsError(
+                    "'train.seed' is set by the ablation",
+                    where="settings",
+                    fix="Ask for several trainings a cell by seeds",
+                )
         for name, values in self.values.items():
             self._check_values(name, values)
 
     def _check_values(self, name: str, values: Sequence[float]) -> None:
         if name not in DEFAULTS[self.what]:
-            raise unknown_name("varied setting", name, DEFAULTS[self.what], where="--values")
-        if not values or not all(isinstance(value, int | float) for value in values):
-            raise SettingsError(f"Expected numbers for {name}, but got {list(values)}", where="--values")
+            raise unknown_name("varied setting", name, DEFAULTS[self.what], where="values")
+        if not isinstance(values, Sequence) or not values or not all(isinstance(one, int | float) for one in values):
+            raise SettingsError(f"Expected a list of numbers for {name}, but got {values!r}", where="values")
         broken = next((value for value in values if _is_whole(name) and not float(value).is_integer()), None)
         if broken is not None:
-            raise SettingsError(f"Expected whole numbers for {name}, but got {broken:g}", where="--values")
+            raise SettingsError(f"Expected whole numbers for {name}, but got {broken:g}", where="values")
 
     @property
     def report(self) -> Path:
@@ -135,7 +148,11 @@ class Ablation:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """One row a finished training: method, row, column, seed, both scores with limits, or why it `failed`."""
+        """One row a finished training: method, row, column, seed, both scores with limits, or why it `failed`.
+
+        Raises:
+            DataError: What was kept of a training is damaged.
+        """
         found = [self._kept(cell) for cell in self.cells()]
         return pd.DataFrame([one for one in found if one is not None])
 
@@ -192,8 +209,8 @@ class Ablation:
 
     def _pairs(self) -> list[tuple[str, str, str, dict[str, Any]]]:
         strong = own.named(self.modality, self.own_modality).recipe("strong")
-        fields = ViewRecipe.model_fields
-        used = [name for name in fields if getattr(strong, name) != fields[name].get_default()]
+        known = ViewRecipe.model_fields
+        used = [name for name in known if getattr(strong, name) != known[name].get_default()]
         points = []
         for first, second in itertools.combinations_with_replacement(used, 2):
             off = {f"augment.{name}": False for name in used if name not in (first, second)}
@@ -275,22 +292,21 @@ class Ablation:
                 where=self.folder,
                 fix="Resume without changes, or choose another -o",
             )
-        following = next((cell for cell in self.cells() if self._kept(cell) is None), None)
-        if following is not None:
-            self._pretrain(pretrain, following, self._data(), None, dry_run=True)
+        following = [cell for cell in self.cells() if self._kept(cell) is None]  # all are read: none may be damaged
+        if following:
+            self._pretrain(pretrain, following[0], self._data(), None, dry_run=True)
 
     def _cell(self, pretrain: Pretrain, cell: Cell, target: torch.device, progress: Progress | None) -> dict[str, Any]:
         """Return the scores of a cell, or why there are none; what was done before is read."""
         before = self._kept(cell)
         if before is not None:
             return before
-        place = {"method": cell.method, "row": cell.row, "column": cell.column, "seed": cell.seed}
         try:
-            result = {**place, **self._trained(pretrain, cell, target, progress)}
+            result = {**cell.place, **self._trained(pretrain, cell, target, progress)}
         except StoppedError as error:
-            raise StoppedError(error.what, where=error.where, fix=f"Go on with: {self._resume}") from error
+            raise StoppedError(error.what, where=error.where, fix=_REPEAT) from error
         except DataError as error:  # not kept: the images may be there the next time
-            return {**place, "missing": error}
+            return {**cell.place, "missing": error}
         files.write_json(self._place(cell), result)
         return result
 
@@ -322,13 +338,14 @@ class Ablation:
         if first is not None:
             random = validate(self._folder(first), self._manifest(), self.label, target, baseline="random")
             files.write_json(self.folder / _BASELINE, vars(random))
-            run = self._folder(first)
-            settings, said = kept.mapping(run / runs.SETTINGS), runs.record(run)["remarks"]
+            scored = [cell for cell, one in zip(cells, done, strict=True) if "probe" in one]
+            settings = [kept.mapping(self._folder(cell) / runs.SETTINGS) for cell in scored]
+            said = runs.record(self._folder(first))["remarks"]
             ablated.write(self.folder, self.plan(), done, vars(random), self.score, self._synthetic(), settings, said)
         if missing:
-            fix = f"{missing[0].fix}. Then go on with: {self._resume}" if missing[0].fix else f"Go on: {self._resume}"
-            what = f"{len(missing)} of {len(cells)} trainings lack images or files; the first: {missing[0].what}"
-            raise DataError(what, where=missing[0].where, fix=fix)
+            fix = f"{missing[0].fix.rstrip('.')}. {_REPEAT}" if missing[0].fix else _REPEAT
+            lack = counted_of(len(missing), len(cells), "training", "lacks images or files", "lack images or files")
+            raise DataError(f"{lack}; the first: {missing[0].what}", where=missing[0].where, fix=fix)
 
     def _pretrain(
         self, pretrain: Pretrain, cell: Cell, data: Path | None, progress: Progress | None, *, dry_run: bool = False
@@ -349,12 +366,20 @@ class Ablation:
             progress=progress,
         )
 
-    @property
-    def _resume(self) -> str:
-        return f"--resume -o {self.folder}"
-
     def _kept(self, cell: Cell) -> dict[str, Any] | None:
-        return files.read_mapping(self._place(cell)) if self._place(cell).is_file() else None
+        """Return what was kept of a training; None where it has not come to its end.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        path, fix = self._place(cell), f"Delete the file. {_REPEAT}"
+        try:
+            found = kept.mapping(path)
+        except DataError as error:
+            raise DataError(error.what, where=path, fix=fix) from error
+        if found and not _is_result(found, cell):
+            raise DataError(f"It holds neither the scores of {cell.name} nor why it failed", where=path, fix=fix)
+        return found or None
 
     def _place(self, cell: Cell) -> Path:
         return self.folder / _CELLS / f"{cell.name}.json"
@@ -373,6 +398,15 @@ class Ablation:
 
     def _synthetic(self) -> bool:
         return builtin.is_builtin(self._manifest()) or bool(self.data and builtin.is_builtin(Path(self.data) / "x"))
+
+
+def _is_result(found: Mapping[str, Any], cell: Cell) -> bool:
+    """Tell whether what was read is what a training came to, and of that cell."""
+    if any(found.get(name) != value for name, value in cell.place.items()):
+        return False
+    if "failed" in found:
+        return isinstance(found["failed"], str)
+    return all(isinstance(found.get(one.name), int | float) for one in fields(Validated))
 
 
 def _is_whole(name: str) -> bool:

@@ -326,7 +326,7 @@ def ablate(
     from medssl.modalities.parts import own
 
     if data is not None and label is None:
-        raise SettingsError("An ablation needs a label to score by", fix="Add --label COLUMN")
+        raise SettingsError("An ablation needs a label to score by", fix="Give the name of a column as label")
     words = (list(given) if given else None for given in (positive, negative))
     ablation = Ablation(
         what,

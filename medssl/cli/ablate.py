@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from medssl.counting import counted
+
 
 def command(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="augmentations, batch, temperature or mask.")],
@@ -70,7 +72,7 @@ def command(
     if dry_run:
         for cell in done.cells():
             typer.echo(cell.name)
-        typer.echo(f"{len(done.cells())} trainings")
+        typer.echo(counted(len(done.cells()), "training"))
         return
     typer.echo(f"Report: {done.report}")
 

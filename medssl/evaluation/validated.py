@@ -81,7 +81,7 @@ def validate(
         raise DataError(
             f"The label '{label.column}' has {classes} classes among the {len(rows)} labelled training images",
             where=data,
-            fix="Two are needed: choose another --label",
+            fix="Two are needed: choose another label",
         )
     features = images.features(source_of(images, baseline, seed), device)[rows]
     labels, patients = values[rows], images.patients()[rows]

@@ -32,6 +32,8 @@ _READ = {
     "mask": "The share of patches that are hidden.",
 }
 
+_MOST_LISTED = 4
+
 
 def write(
     out: Path,
@@ -40,7 +42,7 @@ def write(
     baseline: Row,
     score: str,
     synthetic: bool,
-    settings: Row | None = None,
+    settings: Sequence[Row] = (),
     said: Sequence[str] = (),
 ) -> Path:
     """Write the page of an ablation and return its path.
@@ -53,12 +55,13 @@ def write(
         baseline: The scores of random weights.
         score: "probe" or "knn".
         synthetic: Whether the images are a built-in cohort.
-        settings: Every resolved value of one of the trainings.
+        settings: Every resolved value of each training that was scored.
         said: What it remarked on its images.
     """
     scored = [cell for cell in cells if "probe" in cell]
     table = pd.DataFrame(scored)
     title, rows, columns = _TITLES[plan["what"]]
+    alike, chosen = _held(settings, plan)
     context = {
         "title": title,
         "of": modality_title(plan["modality"], plan.get("own_modality")),
@@ -66,10 +69,10 @@ def write(
         "name": out.resolve().name,
         "label": _label(plan),
         "headline": _headline(table, baseline, score, plan),
-        "facts": _facts(baseline, settings or {}, plan),
+        "facts": _facts(baseline, alike),
         "chance": _chance(table, score, plan),
         "tested": "no patient was kept for tests"
-        if _holdout(settings or {}) == 0
+        if alike.get("data.holdout") == 0
         else "test patients were not looked at",
         "read": _read(table, baseline, score, plan),
         "score": SCORES[score],
@@ -79,43 +82,68 @@ def write(
         "lines": [_line(cell) for cell in scored],
         "baseline": _line({"method": "", "row": "", "column": "", "seed": 0, **baseline}),
         "remarks": [*_remarks(cells, baseline), *said],
-        "plan": {**plan, "data": Path(plan["data"]).name if plan["data"] else "the built-in cohort"},
-        "settings": _held(settings or {}, plan),
+        "plan": _asked(plan),
+        "settings": alike,
+        "chosen": chosen,
     }
     return page.write(out / NAME, page.render("ablate.html.j2", context))
 
 
+def _asked(plan: Row) -> Row:
+    """Return what was asked for as it reads on the page; what was left open is not there."""
+    words = {
+        "label": _label(plan),
+        "data": Path(plan["data"]).name if plan["data"] else "the built-in cohort",
+        "values": {name: ", ".join(_text(value) for value in values) for name, values in plan["values"].items()},
+    }
+    return {name: value for name, value in {**plan, **words}.items() if value not in (None, {})}
+
+
 def _label(plan: Row) -> str:
     column, positive, negative = plan["label"]
-    words = [", ".join(side) for side in (positive, negative) if side]
-    return f"“{column}” ({' against '.join(words)})" if words else f"“{column}”"
+    if not (positive or negative):
+        return f"“{column}”"
+    sides = [", ".join(words) if words else "every other word" for words in (positive, negative)]
+    return f"“{column}” ({' against '.join(sides)})"
 
 
-def _facts(baseline: Row, settings: Row, plan: Row) -> str:
+def _facts(baseline: Row, alike: Row) -> str:
     """Say on how many images scores stand, and what every training was."""
     images, patients = plural(int(baseline["images"]), "image"), plural(int(baseline["patients"]), "patient")
     scored = f"{images} of {patients}, {count(baseline.get('positives'))} of them positive"
-    train, data = settings.get("train", {}), settings.get("data", {})
-    varied = {name.rpartition(".")[2] for name in plan.get("values", {})}
     parts = [
-        f"{settings['backbone']}" if "backbone" in settings else "",
-        f"{data['image_size']} pixels a side" if "image_size" in data else "",
-        plural(train["epochs"], "epoch") if "epochs" in train and "epochs" not in varied else "",
-        f"{train['batch_size']} images a batch" if "batch_size" in train and "batch_size" not in varied else "",
+        f"{alike['backbone']}" if "backbone" in alike else "",
+        f"{alike['data.image_size']} pixels a side" if "data.image_size" in alike else "",
+        plural(alike["train.epochs"], "epoch") if "train.epochs" in alike else "",
+        f"{alike['train.batch_size']} images a batch" if "train.batch_size" in alike else "",
     ]
     each = ", ".join(part for part in parts if part)
     return f"Scored on {scored}.{f' Each training: {each}.' if each else ''}"
 
 
-def _holdout(settings: Row) -> Any:
-    return settings.get("data", {}).get("holdout")
+def _held(settings: Sequence[Row], plan: Row) -> tuple[Row, list[str]]:
+    """Return the settings that all trainings have alike, and a line each of those that were chosen by training.
 
-
-def _held(settings: Row, plan: Row) -> Row:
-    """Return the resolved settings without what varies and without places."""
+    What varies, places and seeds are in neither. What one method alone has is alike where its trainings have it alike.
+    """
     varied = {*plan.get("values", {}), "train.seed", "data.manifest", *([] if plan["what"] != "batch" else ["method"])}
     augment = plan["what"] == "augmentations"
-    return {n: v for n, v in flat(settings).items() if n not in varied and not (augment and n.startswith("augment"))}
+    found: dict[str, list[Any]] = {}
+    for one in settings:
+        for name, value in flat(one).items():
+            if name not in varied and not (augment and name.startswith("augment")):
+                different = found.setdefault(name, [])
+                different.extend([value] if value not in different else [])
+    alike = {name: values[0] for name, values in found.items() if len(values) == 1}
+    return alike, [f"{name} {_these(values)}" for name, values in found.items() if len(values) > 1]
+
+
+def _these(values: list[Any]) -> str:
+    """Return a few values one by one, and more numbers than that by their ends."""
+    numbers = all(known(value) for value in values)
+    if numbers and len(values) > _MOST_LISTED:
+        return f"from {_text(min(values))} to {_text(max(values))}"
+    return " or ".join(_text(value) for value in (sorted(values) if numbers else values))
 
 
 def _remarks(cells: Sequence[Row], baseline: Row) -> list[str]:
@@ -259,15 +287,21 @@ def _headline(table: pd.DataFrame, baseline: Row, score: str, plan: Row) -> str:
     means = means[means[score].notna()]
     if means.empty:
         return "No cell could be scored: there are too few patients of a class."
-    highest, lowest = int(means[score].argmax()), int(means[score].argmin())
-    best, least = means.iloc[highest], float(means[score].min())
+    highest = int(means[score].argmax())
+    best = means.iloc[highest]
     random = f"Random weights reach {_with_interval(baseline, score)}"
     beaten = "" if best[score] > baseline[score] else ", which none of the settings beats"
     return (
-        f"The highest score, {_with_interval(best, score)}, is that of {_of(means.index[highest], plan['what'])}; "
-        f"the lowest, {number(least)}, that of {_of(means.index[lowest], plan['what'])}. "
-        f"{_told_apart(means[score], float(best[limits[0]]))}{random}{beaten}."
+        f"The highest score, {_with_interval(best, score)}, is that of {_of(means.index[highest], plan['what'])}"
+        f"{_lowest(means[score], plan['what'])}. {_told_apart(means[score], float(best[limits[0]]))}{random}{beaten}."
     )
+
+
+def _lowest(means: pd.Series, what: str) -> str:
+    """Name the lowest score, where there are several."""
+    if len(means) == 1:
+        return ""
+    return f"; the lowest, {number(float(means.min()))}, that of {_of(means.index[int(means.argmin())], what)}"
 
 
 def _told_apart(means: pd.Series, low: float) -> str:
@@ -318,4 +352,6 @@ def _where(cell: Row) -> str:
 
 
 def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "not set", True: "yes", False: "no"}[value]
     return f"{value:g}" if isinstance(value, int | float) else str(value)

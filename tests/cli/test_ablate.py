@@ -80,7 +80,7 @@ def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_p
     monkeypatch.setattr(api, "pretrain", counted)
     stopped = run(*asked(data, out))
     assert stopped.exit_code == 75
-    assert f"Go on with: --resume -o {out}." in stopped.stderr
+    assert "Repeat the command with --resume." in stopped.stderr
     assert run(*asked(data, out)).exit_code == 74
     other = run(*asked(data, out, "--resume", "--seeds", 2))
     assert other.exit_code == 2
@@ -95,6 +95,14 @@ def test_an_ablation_stopped_goes_on_with_the_cells_that_are_missing(data, tmp_p
     assert "How much to hide" in page
     assert str(data.parent) not in page
     assert "images belong to the test part and are left out" in page
+
+
+def test_a_dry_run_lists_the_trainings_and_counts_them(data, tmp_path):
+    for values, said in (("0.5", "mae-0.5-0\n1 training\n"), ("0.5,0.75", "mae-0.5-0\nmae-0.75-0\n2 trainings\n")):
+        done = run(*asked(data, tmp_path / "out", "--values", f"mae.mask_ratio={values}", "--dry-run"))
+        assert done.exit_code == 0, done.output
+        assert done.stdout.endswith(said)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_diverges_stays_a_result_and_what_lacked_its_images_is_done_again(data, tmp_path, monkeypatch):
@@ -114,8 +122,10 @@ def test_what_diverges_stays_a_result_and_what_lacked_its_images_is_done_again(d
     asked_for = asked(data, out, "--values", "mae.mask_ratio=0.25,0.5,0.75")
     first = run(*asked_for)
     assert first.exit_code == 65
-    assert "1 of 3 trainings lack images or files; the first: None of the files is there (/archive/A^B)" in first.stderr
-    assert f"Put them back. Then go on with: --resume -o {out}." in first.stderr
+    assert (
+        "1 of 3 trainings lacks images or files; the first: None of the files is there (/archive/A^B)" in first.stderr
+    )
+    assert "Put them back. Repeat the command with --resume." in first.stderr
     page = (out / "report.html").read_text()
     assert "MAE with 0.75, seed 0 failed: The loss is not finite" in page
     assert "MAE with 0.25, seed 0 is not scored" in page
@@ -157,6 +167,27 @@ def test_refused_settings_and_broken_features_are_results(tmp_path, monkeypatch,
     cell = ablation.cells()[0]
     assert ablation._cell(pretrain, cell, torch.device("cpu"), None)["failed"] == trouble.what
     assert list(ablation.scores["failed"]) == [trouble.what]
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", '{"x": 1}', "[1]", "{", '{"method": "mae", "row": 0.6, "column": 0.6, "seed": 0, "probe": 0.5}',
+             '{"method": "mae", "row": 0.5, "column": 0.5, "seed": 0, "failed": "The loss is not finite"}'],
+)  # fmt: skip
+def test_a_damaged_cell_is_named_before_anything_is_trained(tmp_path, text):
+    ablation = replace(made("mask"), folder=tmp_path / "out")
+    path = tmp_path / "out" / "cells" / "mae-0.6-0.json"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "out" / "ablation.yaml").write_text(dump_yaml(ablation.plan()))
+    path.write_text(text)
+
+    def unwanted(*arguments, **named):
+        pytest.fail("a training was begun")
+
+    with pytest.raises(DataError, match=r"Delete the file\. Repeat the command with --resume") as caught:
+        ablation.run(unwanted, resume=True, device="cpu")
+    assert caught.value.where == path
+    with pytest.raises(DataError, match="Delete the file"):
+        ablation.scores  # noqa: B018  (which reads)
 
 
 OWN = "like: oct\nsize: 16\ntitle: OCT of ours\naugment: {blur: false}\n"
@@ -214,17 +245,22 @@ def test_pairs_are_of_the_operations_that_ones_own_modality_has():
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"values": {"mae.mask_ratio": ["half"]}}, "Expected numbers"),
-        ({"values": {"mae.mask_ratio": []}}, "Expected numbers"),
+        ({"values": {"mae.mask_ratio": ["half"]}}, "Expected a list of numbers"),
+        ({"values": {"mae.mask_ratio": []}}, "Expected a list of numbers"),
+        ({"values": {"mae.mask_ratio": 0.5}}, r"Expected a list of numbers for mae.mask_ratio, but got 0.5 \(values\)"),
+        ({"values": {"mae.mask_ratio": "0.5"}}, "but got '0.5'"),
+        ({"data": "nowhere.parquet"}, "a column as label"),
+        ({"settings": {"mae.mask_ratio": 0.5}}, r"\(settings\). Give its values as values"),
         ({"seeds": 0}, "one seed or more"),
         ({"score": "auc"}, "probe or knn"),
-        ({"settings": {"train.seed": 3}}, "Use --seeds"),
-        ({"settings": {"train": {"seed": 3}}}, "Use --seeds"),
+        ({"settings": {"train.seed": 3}}, "trainings a cell by seeds"),
+        ({"settings": {"train": {"seed": 3}}}, "trainings a cell by seeds"),
     ],
 )
 def test_the_function_refuses_wrong_arguments(tmp_path, more, said):
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=said) as caught:
         medssl.ablate("mask", "oct", out=tmp_path / "out", **more)
+    assert "--" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

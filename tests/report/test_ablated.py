@@ -1,5 +1,7 @@
 """The page of an ablation: which cell stands where, what failed, and what random weights reach."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +20,9 @@ def plan(what, seeds=1):
         "modality": "oct",
         "label": ["disease", None, None],
         "seeds": seeds,
+        "backbone": None,
+        "settings": {},
+        "values": {},
         "data": "/secret/m.parquet",
     }
 
@@ -80,11 +85,17 @@ def test_it_says_how_many_scores_lie_within_the_interval_of_the_highest(tmp_path
     assert "told apart" not in html
 
 
+def test_one_score_is_not_the_lowest_too(tmp_path):
+    html = page(tmp_path, plan("temperature"), [cell(0.5, 0.5)], BASELINE)
+    assert "is that of SimCLR with temperature 0.5. Random weights reach" in html
+    assert "lowest" not in html
+
+
 def test_it_says_on_what_scores_stand_and_what_a_training_was(tmp_path):
     settings = {"backbone": "vit_nano", "data": {"image_size": 64, "holdout": 0.3, "manifest": "/secret/m.parquet"}}
     settings |= {"train": {"epochs": 20, "batch_size": 32, "seed": 0}, "mae": {"mask_ratio": 0.5, "decoder_depth": 3}}
     asked = {**plan("mask"), "label": ["label", ["CNV", "DME"], ["NORMAL"]], "values": {"mae.mask_ratio": [0.5]}}
-    ablated.write(tmp_path, asked, [cell(0.5, 0.5)], BASELINE, "probe", False, settings)
+    ablated.write(tmp_path, asked, [cell(0.5, 0.5)], BASELINE, "probe", False, [settings])
     html = (tmp_path / "report.html").read_text()
     assert "label “label” (CNV, DME against NORMAL)" in html
     assert "Scored on 40 images of 20 patients, 12 of them positive." in html
@@ -94,8 +105,47 @@ def test_it_says_on_what_scores_stand_and_what_a_training_was(tmp_path):
     assert html.count("mae.mask_ratio") == 1  # among what varies, not among what was held alike
     assert "/secret" not in html
     settings["data"]["holdout"] = 0
-    ablated.write(tmp_path, asked, [cell(0.5, 0.5)], BASELINE, "probe", False, settings)
+    ablated.write(tmp_path, asked, [cell(0.5, 0.5)], BASELINE, "probe", False, [settings])
     assert "no patient was kept for tests" in (tmp_path / "report.html").read_text()
+
+
+def test_what_was_asked_for_is_said_in_words_and_what_was_left_open_is_not(tmp_path):
+    def told(**others):
+        html = page(tmp_path, {**plan("mask"), **others}, [cell(0.5, 0.5)], BASELINE)
+        asked = html[html.index("What was asked for") : html.index("Every setting that")]
+        return " ".join(re.sub("<[^>]+>", " ", asked).split())
+
+    said = told(values={"mae.mask_ratio": [0.5, 1.0]})
+    assert "label “disease”" in said
+    assert "values mae.mask_ratio 0.5, 1 data m.parquet" in said
+    assert not any(word in said for word in ("None", "not set", "backbone", "settings"))
+    assert "label “label” (CNV, DME against NORMAL)" in told(label=["label", ["CNV", "DME"], ["NORMAL"]])
+    assert "label “rows” (20 against every other word)" in told(label=["rows", ["20"], None])
+    assert "label “rows” (every other word against 16)" in told(label=["rows", None, ["16"]])
+
+
+def test_what_was_chosen_by_training_is_not_held_alike(tmp_path):
+    def resolved(method, batch, epochs, own):
+        rate = {4: 0.064, 8: 0.032}[batch]
+        train = {"epochs": epochs, "batch_size": batch, "base_learning_rate": rate, "warmup_epochs": epochs / 10}
+        train |= {"clip_norm": None if batch == 4 else 1.0, "optimizer": "adamw", "betas": [0.9, 0.999], "seed": batch}
+        return {"method": method, "train": train, method: own, "data": {"image_size": 64, "manifest": f"/{batch}"}}
+
+    of = {"simclr": {"projection_width": 128}, "byol": {"projection_width": 256}}
+    grid = [(method, batch, epochs) for method in of for batch in (4, 8) for epochs in (1, 2, 3, 4, 5)]
+    asked = {**plan("batch"), "values": {"train.batch_size": [4, 8], "train.epochs": [1, 2, 3, 4, 5]}}
+    settings = [*(resolved(*where, of[where[0]]) for where in grid), {}]  # of one they are not there any more
+    cells = [cell(batch, epochs, method=method) for method, batch, epochs in grid]
+    ablated.write(tmp_path, asked, cells, BASELINE, "probe", False, settings)
+    html = (tmp_path / "report.html").read_text()
+    said = "train.base_learning_rate 0.032 or 0.064; train.warmup_epochs from 0.1 to 0.5; train.clip_norm not set or 1."
+    assert f"Chosen for each training: {said}" in html
+    alike = html[html.index("Every setting that all trainings have alike") :]
+    for name in ("simclr.projection_width", "byol.projection_width", "train.optimizer", "train.betas", "image_size"):
+        assert name in alike
+    for name in ("learning_rate", "warmup", "clip_norm", "epochs", "batch_size", "seed", "manifest", "method"):
+        assert name not in alike
+    assert "Each training: 64 pixels a side." in html
 
 
 def test_what_is_missing_and_whose_patient_is_unknown_is_remarked_on(tmp_path):
