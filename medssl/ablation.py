@@ -26,6 +26,7 @@ from medssl.counting import counted_of
 from medssl.data import builtin
 from medssl.data.manifest import Manifest
 from medssl.errors import DataError, MedsslError, SettingsError, StoppedError, StorageError, unknown_name
+from medssl.evaluation.cells import plain
 from medssl.evaluation.cohort import LabelSpec
 from medssl.evaluation.validated import SCORES, Validated, validate
 from medssl.modalities.parts import own
@@ -49,6 +50,7 @@ DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
 """What can be ablated, with the settings that vary and the values that they take."""
 METHODS = {"augmentations": ("simclr",), "batch": ("simclr", "byol"), "temperature": ("simclr",), "mask": ("mae",)}
 _REPEAT = "Repeat the command with --resume"
+_SCORED = tuple(one.name for one in fields(Validated))
 _PLAN = "ablation.yaml"
 _CELLS, _BASELINE = "cells", "baseline.json"
 
@@ -163,7 +165,7 @@ class Ablation:
         Raises:
             DataError: There are none yet, or they are damaged.
         """
-        return kept.mapping(self.folder / _BASELINE)
+        return _numbers(kept.mapping(self.folder / _BASELINE))
 
     @property
     def _like(self) -> str:
@@ -307,7 +309,7 @@ class Ablation:
             raise StoppedError(error.what, where=error.where, fix=_REPEAT) from error
         except DataError as error:  # not kept: the images may be there the next time
             return {**cell.place, "missing": error}
-        files.write_json(self._place(cell), result)
+        files.write_json(self._place(cell), plain(result))
         return result
 
     def _trained(
@@ -337,7 +339,7 @@ class Ablation:
             raise DataError("No cell could be trained and scored", where=self.folder, fix=str(done[0]["failed"]))
         if first is not None:
             random = validate(self._folder(first), self._manifest(), self.label, target, baseline="random")
-            files.write_json(self.folder / _BASELINE, vars(random))
+            files.write_json(self.folder / _BASELINE, plain(vars(random)))
             scored = [cell for cell, one in zip(cells, done, strict=True) if "probe" in one]
             settings = [kept.mapping(self._folder(cell) / runs.SETTINGS) for cell in scored]
             said = runs.record(self._folder(first))["remarks"]
@@ -379,7 +381,7 @@ class Ablation:
             raise DataError(error.what, where=path, fix=fix) from error
         if found and not _is_result(found, cell):
             raise DataError(f"It holds neither the scores of {cell.name} nor why it failed", where=path, fix=fix)
-        return found or None
+        return _numbers(found) if found else None
 
     def _place(self, cell: Cell) -> Path:
         return self.folder / _CELLS / f"{cell.name}.json"
@@ -406,7 +408,12 @@ def _is_result(found: Mapping[str, Any], cell: Cell) -> bool:
         return False
     if "failed" in found:
         return isinstance(found["failed"], str)
-    return all(isinstance(found.get(one.name), int | float) for one in fields(Validated))
+    return all(one in found and isinstance(found[one], int | float | None) for one in _SCORED)
+
+
+def _numbers(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return scores as they were before they were written: JSON has null for what is undefined."""
+    return {name: float("nan") if name in _SCORED and value is None else value for name, value in found.items()}
 
 
 def _is_whole(name: str) -> bool:

@@ -190,6 +190,23 @@ def test_a_damaged_cell_is_named_before_anything_is_trained(tmp_path, text):
         ablation.scores  # noqa: B018  (which reads)
 
 
+def test_too_few_patients_for_a_probe_leave_its_scores_undefined(tmp_path):
+    finding = ["yes" if patient == 3 else "no" for patient in range(16) for _ in range(2)]
+    data, out = write_cohort(tmp_path / "data", patients=16, finding=finding), tmp_path / "out"
+    arguments = asked(data, out, "--values", "mae.mask_ratio=0.5", "--set", "data.holdout=0")
+    first = run(*arguments)
+    assert first.exit_code == 0, first.output
+    assert "too few patients of a class" in (out / "report.html").read_text()
+    kept = json.loads((out / "cells" / "mae-0.5-0.json").read_text())
+    assert kept["probe"] is None
+    before = (out / "report.html").read_text()
+    assert run(*arguments, "--resume").exit_code == 0
+    assert (out / "report.html").read_text() == before
+    ablation = replace(made("mask", values={"mae.mask_ratio": [0.5]}), folder=out)
+    assert np.isnan(ablation.scores["probe"]).all()
+    assert np.isnan(ablation.baseline["probe"])
+
+
 OWN = "like: oct\nsize: 16\ntitle: OCT of ours\naugment: {blur: false}\n"
 
 
