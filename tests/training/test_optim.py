@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import pytorch_optimizer
 import torch
 from torch import nn
 
@@ -170,6 +171,46 @@ def test_steps_equal_the_slow_loop(name, options, update):
     found, expected = steps_of(name, start, gradients, **options), slow(name, start, gradients, update)
     for key in start:
         torch.testing.assert_close(found[key], expected[key], rtol=1e-12, atol=1e-14)
+
+
+def test_lars_is_that_of_pytorch_optimizer():
+    """At a rate that stays: its momentum gathers gradients, ours gathers steps."""
+    start, gradients = problem()
+    theirs = {key: nn.Parameter(value.clone()) for key, value in start.items()}
+    ours = {key: nn.Parameter(value.clone()) for key, value in start.items()}
+    witness = pytorch_optimizer.LARS(theirs.values(), lr=0.3, momentum=0.8, weight_decay=0.1, trust_coefficient=0.001)
+    groups = [
+        {"params": [ours["decayed"], ours["zero"]], "weight_decay": 0.1, "adapt": True},
+        {"params": [ours["plain"]], "weight_decay": 0.0, "adapt": False},
+    ]
+    optimizer = optim.optimizer("lars", groups, momentum=0.8)
+    optim.set_learning_rate(optimizer, 0.3)
+    for gradient in gradients:
+        for key in start:
+            theirs[key].grad, ours[key].grad = gradient[key].clone(), gradient[key].clone()
+        witness.step()
+        optimizer.step()
+    for key in start:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-12, atol=1e-14)
+
+
+def test_lamb_goes_where_torchs_adamw_goes_and_as_far_as_the_norm_of_the_weights_says():
+    start, gradients = problem()
+    found = nn.Parameter(start["decayed"].clone())
+    witness = nn.Parameter(start["decayed"].clone())
+    groups = [{"params": [found], "weight_decay": 0.1, "adapt": True}]
+    optimizer = optim.optimizer("lamb", groups, betas=(0.7, 0.95))
+    adamw = torch.optim.AdamW([witness], lr=1.0, betas=(0.7, 0.95), eps=1e-6, weight_decay=0.1)
+    for rate, gradient in zip(RATES, gradients, strict=True):
+        before = found.detach().clone()
+        witness.data.copy_(before)
+        found.grad, witness.grad = gradient["decayed"].clone(), gradient["decayed"].clone()
+        optim.set_learning_rate(optimizer, rate)
+        optimizer.step()
+        adamw.step()
+        update = before - witness.detach()
+        expected = before - rate * before.norm() / update.norm() * update
+        torch.testing.assert_close(found.detach(), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_a_first_step_of_lars_and_lamb_is_a_share_of_the_weights_norm():
